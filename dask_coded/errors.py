@@ -1,0 +1,63 @@
+"""Every error and warning of the package: one small tree.
+
+A message says what was asked, what was found, and what to do about it.
+Each class is also the built-in that a caller would naturally catch.
+"""
+
+__all__ = [
+    "AmplificationWarning",
+    "BlockShapeError",
+    "CodedError",
+    "FieldRangeError",
+    "NotDecodableError",
+    "ParameterError",
+    "UnknownCodeError",
+    "UnknownShareError",
+    "UnsupportedDtypeError",
+    "UnsupportedOperationError",
+    "WeightsError",
+]
+
+
+class CodedError(Exception):
+    """Base of every error that dask_coded raises on purpose."""
+
+
+class ParameterError(CodedError, ValueError):
+    """A code, field or option was asked for with parameters that cannot exist."""
+
+
+class UnknownCodeError(CodedError, ValueError):
+    """A code name is in no registry, built in or of another package."""
+
+
+class UnknownShareError(CodedError, ValueError):
+    """A share index lies outside ``0 .. n_shares - 1`` or is no integer."""
+
+
+class NotDecodableError(CodedError, ValueError):
+    """The survivors do not determine the outputs."""
+
+
+class BlockShapeError(CodedError, ValueError):
+    """Blocks, weights or operands have shapes that do not fit together."""
+
+
+class WeightsError(CodedError, ValueError):
+    """Weights hold NaN or infinity, or are no matrix."""
+
+
+class FieldRangeError(CodedError, OverflowError):
+    """Values lie outside what a prime field, or an integer type, represents exactly."""
+
+
+class UnsupportedDtypeError(CodedError, TypeError):
+    """A dtype has no exact or accurate arithmetic in the field that was asked for."""
+
+
+class UnsupportedOperationError(CodedError, TypeError):
+    """The operation is right, but not for this code, field or collection."""
+
+
+class AmplificationWarning(UserWarning):
+    """A decoder may amplify rounding beyond the tolerance that was asked for."""

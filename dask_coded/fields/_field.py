@@ -1,0 +1,73 @@
+"""The arithmetic in which a code lives."""
+
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from dask_coded.typing import Array
+
+__all__ = ["Field"]
+
+
+@runtime_checkable
+class Field(Protocol):
+    """Arithmetic on small coefficient matrices, floating or exact.
+
+    A field is a frozen, hashable, picklable value. Its methods serve the *algebra* of codes
+    (matrices of at most a few thousand rows); data blocks go through
+    :func:`dask_coded.kernels.combine`.
+    """
+
+    @property
+    def name(self) -> str:
+        """Name used by ``to_dict``: ``"real"``, ``"complex"`` or ``"prime:<p>"``."""
+        ...
+
+    @property
+    def exact(self) -> bool:
+        """True when arithmetic never rounds."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """dtype of coefficient matrices: float64, complex128 or int64."""
+        ...
+
+    def asarray(self, values: Any) -> Array:
+        """Coefficients of this field from numbers; exact fields reduce integers modulo p."""
+        ...
+
+    def matmul(self, a: Array, b: Array) -> Array:
+        """Matrix product ``(i, j) @ (j, k) -> (i, k)``."""
+        ...
+
+    def multiply(self, a: Array, b: Array) -> Array:
+        """Elementwise product with NumPy broadcasting."""
+        ...
+
+    def rank(self, a: Array) -> int:
+        """Rank of a matrix ``(i, j)``."""
+        ...
+
+    def compress(self, responses: Array, targets: Array) -> tuple[Array, Array]:
+        """Well-conditioned coordinates for decoding.
+
+        ``(N, R), (O, R) -> basis (N, r), functional (O, r)`` with r the rank of `responses`,
+        such that ``D @ responses[S] == targets`` exactly when ``D @ basis[S] == functional``.
+        """
+        ...
+
+    def solve(self, basis: Array, functional: Array) -> Array | None:
+        """``D (O, s)`` with ``D @ basis == functional`` for basis ``(s, r)``; None if there is none.
+
+        Floating fields return the least-norm D, so every survivor is used.
+        """
+        ...
+
+    def left_null(self, basis: Array) -> Array:
+        """``H (c, s)`` whose rows span ``{h : h @ basis == 0}`` for basis ``(s, r)``."""
+        ...
+
+    def inverse(self, a: Array) -> Array:
+        """Inverse of a square matrix."""
+        ...
