@@ -1,0 +1,37 @@
+"""Benchmarks must not rot: each runs once, small, in a process of its own. Nothing is timed."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+SCRIPTS = sorted(BENCHMARKS.glob("[!_]*.py"))
+#: Take more than about 20 s even with --quick.
+SLOW: set[str] = set()
+
+
+@pytest.mark.parametrize(
+    "script",
+    [pytest.param(s, marks=[pytest.mark.slow] if s.stem in SLOW else []) for s in SCRIPTS],
+    ids=lambda path: path.stem,
+)
+def test_benchmark_runs(script: Path, tmp_path: Path) -> None:
+    run = subprocess.run(
+        [sys.executable, str(script), "--quick"],
+        cwd=tmp_path,
+        env=os.environ | {"MPLBACKEND": "agg"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert run.stdout.strip(), "a benchmark prints a table"
+
+
+def test_every_benchmark_is_described() -> None:
+    described = (BENCHMARKS / "README.md").read_text(encoding="utf-8")
+    assert [s.name for s in SCRIPTS if f"`{s.name}`" not in described] == []
