@@ -1,0 +1,37 @@
+"""Code families: each says how operands become shares and what results say about outputs."""
+
+from dask_coded.codes._algebra import Decoder as Decoder
+from dask_coded.codes._bilinear import AbstractMatmulCode as AbstractMatmulCode
+from dask_coded.codes._code import AbstractCode as AbstractCode
+from dask_coded.codes._entangled import Entangled as Entangled
+from dask_coded.codes._generalized_polydot import GeneralizedPolyDot as GeneralizedPolyDot
+from dask_coded.codes._lagrange import Lagrange as Lagrange
+from dask_coded.codes._linear import AbstractLinearCode as AbstractLinearCode
+from dask_coded.codes._lt import LT as LT
+from dask_coded.codes._matdot import MatDot as MatDot
+from dask_coded.codes._mds import MDS as MDS
+from dask_coded.codes._polynomial import Polynomial as Polynomial
+from dask_coded.codes._product import Product as Product
+from dask_coded.codes._registry import register as register
+from dask_coded.codes._registry import registered as registered
+from dask_coded.codes._replication import Replication as Replication
+from dask_coded.codes._uncoded import Uncoded as Uncoded
+
+__all__ = [
+    "LT",
+    "MDS",
+    "AbstractCode",
+    "AbstractLinearCode",
+    "AbstractMatmulCode",
+    "Decoder",
+    "Entangled",
+    "GeneralizedPolyDot",
+    "Lagrange",
+    "MatDot",
+    "Polynomial",
+    "Product",
+    "Replication",
+    "Uncoded",
+    "register",
+    "registered",
+]

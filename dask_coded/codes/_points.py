@@ -1,0 +1,95 @@
+"""Evaluation points and the functions whose values at them are coefficients.
+
+Every structured code multiplies two families of functions and reads part of the product. In an
+exact field these are powers of distinct points. Over real numbers powers lose all digits beyond
+about twelve; orthonormal trigonometric functions on the circle obey the same algebra (they are a
+unitary image of the powers of roots of unity) and are as well conditioned as those.
+"""
+
+import numpy as np
+
+from dask_coded.errors import ParameterError
+from dask_coded.fields import COMPLEX, Field
+from dask_coded.typing import Array
+
+__all__ = ["cardinal_ladder", "ladder", "rowwise_kron", "spread_first"]
+
+
+def ladder(
+    field: Field, n_points: int, size: int, *, stride: int = 1, reverse: bool = False
+) -> Array:
+    """Values ``(n_points, size)`` of functions with frequencies (exponents) `stride` apart.
+
+    The product of function k of a ladder and function l of a reversed one has frequency
+    ``stride * (size - 1 + k - l)``; only k = l meet at the middle.
+    """
+    if field.exact:
+        points = _distinct_points(field, n_points)
+        exponents = stride * np.arange(size)
+        return _powers(field, points, exponents[::-1] if reverse else exponents)
+    angles = 2 * np.pi * np.arange(n_points) / n_points
+    if field == COMPLEX:
+        frequencies = stride * np.arange(size)
+        turn = -1j if reverse else 1j
+        return np.exp(turn * np.outer(angles, frequencies))
+    # Frequencies lie symmetrically about zero: half-integers if size is even.
+    if size % 2:
+        columns = [np.ones(n_points)]
+        frequencies = stride * np.arange(1, size // 2 + 1)
+    else:
+        columns = []
+        frequencies = stride * (np.arange(size // 2) + 0.5)
+    for frequency in frequencies:
+        columns.append(np.sqrt(2) * np.cos(frequency * angles))
+        columns.append(np.sqrt(2) * np.sin(frequency * angles))
+    return np.stack(columns, axis=1)
+
+
+def cardinal_ladder(field: Field, n_points: int, size: int) -> Array:
+    """The ladder's functions recombined to be 1 at one of the first `size` points, 0 at the rest.
+
+    Rows are in share order, as :func:`spread_first` arranges the points: rows ``0 .. size - 1``
+    are the identity, so these shares hold the blocks themselves.
+    """
+    values = ladder(field, n_points, size)[spread_first(n_points, size)]
+    cardinal = field.matmul(values, field.inverse(values[:size]))
+    cardinal[:size] = np.eye(size, dtype=cardinal.dtype)
+    return cardinal
+
+
+def spread_first(n_points: int, size: int) -> list[int]:
+    """Point of each share: `size` points spread evenly over the circle first, then the others."""
+    chosen = [index * n_points // size for index in range(size)]
+    taken = set(chosen)
+    return chosen + [point for point in range(n_points) if point not in taken]
+
+
+def ring_of(points: list[int]) -> tuple[int, ...]:
+    """Shares in the cyclic order of their points."""
+    return tuple(sorted(range(len(points)), key=points.__getitem__))
+
+
+def rowwise_kron(field: Field, a: Array, b: Array) -> Array:
+    """Row by row Kronecker product: ``(N, R), (N, Q) -> (N, R * Q)``."""
+    product = field.multiply(a[:, :, None], b[:, None, :])
+    return product.reshape(len(a), -1)
+
+
+def _distinct_points(field: Field, n_points: int) -> Array:
+    """Points 1 to n_points; zero is left out because noise of private codes must not vanish."""
+    points = field.asarray(np.arange(1, n_points + 1))
+    if len(np.unique(points)) < n_points or not points.all():
+        raise ParameterError(
+            f"{field.name} has too few non-zero elements for {n_points} shares; "
+            f"choose a prime above {n_points}"
+        )
+    return points
+
+
+def _powers(field: Field, points: Array, exponents: Array) -> Array:
+    """``points[i] ** exponents[j]``, by repeated multiplication."""
+    highest = int(exponents.max(initial=0))
+    table = np.ones((len(points), highest + 1), dtype=field.dtype)
+    for exponent in range(1, highest + 1):
+        table[:, exponent] = field.multiply(table[:, exponent - 1], points)
+    return table[:, exponents]

@@ -1,0 +1,69 @@
+"""Code families by name, open to other packages through entry points.
+
+A package adds a family with the entry point group ``dask_coded.codes``::
+
+    [project.entry-points."dask_coded.codes"]
+    my_code = "my_package:MyCode"
+"""
+
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from typing import Any, TypeVar
+
+from dask_coded.errors import ParameterError, UnknownCodeError
+
+__all__ = ["ENTRY_POINT_GROUP", "lookup", "register", "registered"]
+
+ENTRY_POINT_GROUP = "dask_coded.codes"
+
+_families: dict[str, Any] = {}
+
+Family = TypeVar("Family", bound=type)
+
+
+def register(name: str) -> Callable[[Family], Family]:
+    """Class decorator: make a family known under `name`, which becomes its ``name``.
+
+    Raises
+    ------
+    ParameterError
+        If another family already has that name.
+    """
+
+    def add(family: Family) -> Family:
+        taken = _families.get(name)
+        # A reloaded module defines its classes anew; that is not a second family.
+        if taken is not None and taken.__qualname__ != family.__qualname__:
+            raise ParameterError(
+                f"code name {name!r} is taken by {taken.__qualname__}; choose another name"
+            )
+        family.name = name  # type: ignore[attr-defined]
+        _families[name] = family
+        return family
+
+    return add
+
+
+def registered() -> tuple[str, ...]:
+    """Names of all families: built in, registered, and offered by entry points."""
+    offered = {point.name for point in entry_points(group=ENTRY_POINT_GROUP)}
+    return tuple(sorted(offered | set(_families)))
+
+
+def lookup(name: str) -> Any:
+    """The family registered under `name`; loads an entry point on first use.
+
+    Raises
+    ------
+    UnknownCodeError
+        If there is none.
+    """
+    if name not in _families:
+        for point in entry_points(group=ENTRY_POINT_GROUP, name=name):
+            register(name)(point.load())
+    try:
+        return _families[name]
+    except KeyError:
+        raise UnknownCodeError(
+            f"no code is named {name!r}; known are {', '.join(registered())}"
+        ) from None

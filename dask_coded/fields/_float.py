@@ -1,0 +1,117 @@
+"""Real and complex floating-point arithmetic for coefficient matrices."""
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+
+from dask_coded.errors import ParameterError, WeightsError
+from dask_coded.typing import Array
+
+__all__ = ["COMPLEX", "REAL", "FloatField"]
+
+# A singular value this much smaller than the largest is structural zero: the families build their
+# matrices from orthonormal functions, whose true singular values spread over far fewer decades.
+_RANK_TOLERANCE = 1e-10
+# Largest relative misfit of a solution that still counts as a solution.
+_SOLVE_TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True)
+class FloatField:
+    """Floating-point numbers; use the instances :data:`REAL` and :data:`COMPLEX`."""
+
+    name: str
+    dtype: np.dtype[Any]
+
+    def __repr__(self) -> str:
+        return self.name.upper()
+
+    @property
+    def exact(self) -> bool:
+        """False: floating-point arithmetic rounds."""
+        return False
+
+    def asarray(self, values: Any) -> Array:
+        """Coefficients as float64 or complex128.
+
+        Raises
+        ------
+        WeightsError
+            If a coefficient is NaN or infinite.
+        """
+        array = np.asarray(values, dtype=self.dtype)
+        if not np.isfinite(array).all():
+            raise WeightsError("coefficients hold NaN or infinity; give finite numbers")
+        return array
+
+    def matmul(self, a: Array, b: Array) -> Array:
+        """Matrix product ``(i, j) @ (j, k) -> (i, k)``."""
+        return np.matmul(a, b)
+
+    def multiply(self, a: Array, b: Array) -> Array:
+        """Elementwise product with broadcasting."""
+        return cast(Array, np.multiply(a, b))
+
+    def rank(self, a: Array) -> int:
+        """Numerical rank of a matrix ``(i, j)``."""
+        if a.size == 0:
+            return 0
+        singular = np.linalg.svd(_lapack(a), compute_uv=False)
+        return int((singular > _RANK_TOLERANCE * singular[0]).sum())
+
+    def compress(self, responses: Array, targets: Array) -> tuple[Array, Array]:
+        """Orthonormal coordinates of the column space: see :meth:`Field.compress`.
+
+        The rows of the basis are those of a matrix with orthonormal columns, which makes every
+        row subset as well conditioned as the code allows; no monomial is ever formed.
+        """
+        v, t = _lapack(responses), _lapack(targets)
+        u, singular, wh = np.linalg.svd(v, full_matrices=False)
+        rank = int((singular > _RANK_TOLERANCE * singular[0]).sum())
+        coordinates = t @ wh[:rank].conj().T
+        misfit = np.abs(coordinates @ wh[:rank] - t).max(initial=0.0)
+        if misfit > _SOLVE_TOLERANCE * np.abs(t).max(initial=1.0):
+            raise ParameterError(
+                f"the targets lie outside the row space of the responses (misfit {misfit:.1e}): "
+                "no set of shares can decode this code; use more shares"
+            )
+        return u[:, :rank], coordinates / singular[:rank]
+
+    def solve(self, basis: Array, functional: Array) -> Array | None:
+        """Least-norm ``D`` with ``D @ basis == functional``, or None: see :meth:`Field.solve`."""
+        b, f = _lapack(basis), _lapack(functional)
+        rows, rank = b.shape
+        if rows >= rank:
+            # Full column rank is the common case; QR costs a third of an SVD.
+            q, r = np.linalg.qr(b)
+            diagonal = np.abs(np.diagonal(r))
+            if rank == 0 or diagonal.min() > 1e-14 * diagonal.max():
+                return cast(Array, np.linalg.solve(r.T, f.T).T @ q.conj().T)
+        weights = np.linalg.lstsq(b.T, f.T, rcond=1e-12)[0].T
+        misfit = np.abs(weights @ b - f).max(initial=0.0)
+        if misfit > _SOLVE_TOLERANCE * np.abs(f).max(initial=1e-300):
+            return None
+        return cast(Array, weights)
+
+    def left_null(self, basis: Array) -> Array:
+        """Orthonormal rows ``H (c, s)`` with ``H @ basis == 0``."""
+        u, singular, _ = np.linalg.svd(_lapack(basis), full_matrices=True)
+        largest = singular[0] if singular.size else 0.0
+        rank = int((singular > 1e-12 * largest).sum())
+        return cast(Array, u[:, rank:].conj().T)
+
+    def inverse(self, a: Array) -> Array:
+        """Inverse of a square matrix."""
+        return cast(Array, np.linalg.inv(_lapack(a)))
+
+
+def _lapack(a: Array) -> np.ndarray[Any, Any]:
+    """The same array under the type that NumPy's linear algebra is annotated with."""
+    return cast("np.ndarray[Any, Any]", a)
+
+
+#: Real numbers in float64.
+REAL = FloatField("real", np.dtype(np.float64))
+#: Complex numbers in complex128.
+COMPLEX = FloatField("complex", np.dtype(np.complex128))
