@@ -140,9 +140,24 @@ def upward_imports(sources: Sources) -> list[str]:
     return offences
 
 
+def _for_types_only(source: str) -> set[int]:
+    """Lines under ``if TYPE_CHECKING:``, which never run."""
+    return {
+        line
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.If) and _last_name(node.test) == "TYPE_CHECKING"
+        for statement in node.body
+        for line in range(statement.lineno, (statement.end_lineno or statement.lineno) + 1)
+    }
+
+
 def import_cycles(sources: Sources) -> list[str]:
     """Modules that import each other in a ring, late imports inside functions included."""
-    edges = {m: {t for t, _ in own_imports(m, sources) if t in sources} for m in sources}
+    edges = {}
+    for module, source in sources.items():
+        unrun = _for_types_only(source)
+        found = {t for t, line in own_imports(module, sources) if line not in unrun}
+        edges[module] = found & sources.keys()
     while True:
         imported = set().union(*edges.values())
         # A module in a ring both imports and is imported; peel off those that do only one of them.
