@@ -1,8 +1,9 @@
 """Checks of code parameters, with one wording."""
 
 from dask_coded.errors import ParameterError
+from dask_coded.fields import PAIRED, Field
 
-__all__ = ["enough_shares", "positive"]
+__all__ = ["enough_shares", "positive", "unpaired"]
 
 
 def positive(**parameters: int) -> None:
@@ -23,4 +24,13 @@ def enough_shares(family: str, n_shares: int, threshold: int, reason: str) -> No
         raise ParameterError(
             f"{family} needs at least {threshold} shares ({reason}), got n_shares={n_shares}; "
             f"use more shares or fewer blocks"
+        )
+
+
+def unpaired(family: str, field: Field) -> None:
+    """Raise if the field pairs rows, which only maps from the right leave alone."""
+    if field == PAIRED:
+        raise ParameterError(
+            f"{family} encodes what multiplies the rows with complex coefficients, or is not "
+            "linear, so it cannot work on paired rows; use field=REAL"
         )

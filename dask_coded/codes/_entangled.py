@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from dask_coded.codes._bilinear import AbstractMatmulCode
-from dask_coded.codes._check import enough_shares, positive
+from dask_coded.codes._check import enough_shares, positive, unpaired
 from dask_coded.codes._points import ladder, rowwise_kron
 from dask_coded.codes._registry import register
 from dask_coded.fields import REAL, Field
@@ -44,6 +44,7 @@ class Entangled(AbstractMatmulCode):
     field: Field = REAL
 
     def __post_init__(self) -> None:
+        unpaired("Entangled", self.field)
         positive(n_shares=self.n_shares, m=self.m, p=self.p, n=self.n)
         enough_shares("Entangled", self.n_shares, self.recovery_threshold, "p m n + p - 1")
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from dask_coded.codes._bilinear import AbstractMatmulCode
-from dask_coded.codes._check import enough_shares, positive
+from dask_coded.codes._check import enough_shares, positive, unpaired
 from dask_coded.codes._entangled import entangled_generator
 from dask_coded.codes._points import ladder
 from dask_coded.codes._registry import register
@@ -56,6 +56,7 @@ class GeneralizedPolyDot(AbstractMatmulCode):
     field: Field = REAL
 
     def __post_init__(self) -> None:
+        unpaired("GeneralizedPolyDot", self.field)
         positive(n_shares=self.n_shares, m=self.m, n=self.n)
         if self.direction not in ("forward", "backward"):
             raise ParameterError(f"direction={self.direction!r}; choose 'forward' or 'backward'")

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from dask_coded.codes._check import enough_shares, positive
+from dask_coded.codes._check import enough_shares, positive, unpaired
 from dask_coded.codes._code import AbstractCode, Operation
 from dask_coded.codes._points import cardinal_ladder, ladder, ring_of, spread_first
 from dask_coded.codes._registry import register
@@ -53,6 +53,7 @@ class Lagrange(AbstractCode):
     field: Field = REAL
 
     def __post_init__(self) -> None:
+        unpaired("Lagrange", self.field)
         positive(n_shares=self.n_shares, k=self.k, degree=self.degree)
         needed = max(self.recovery_threshold, self.k)
         enough_shares("Lagrange", self.n_shares, needed, "degree (k - 1) + 1")

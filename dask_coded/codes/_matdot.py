@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from dask_coded.codes._bilinear import AbstractMatmulCode
-from dask_coded.codes._check import enough_shares, positive
+from dask_coded.codes._check import enough_shares, positive, unpaired
 from dask_coded.codes._points import cardinal_ladder, ring_of, spread_first
 from dask_coded.codes._registry import register
 from dask_coded.fields import REAL, Field
@@ -45,6 +45,7 @@ class MatDot(AbstractMatmulCode):
     field: Field = REAL
 
     def __post_init__(self) -> None:
+        unpaired("MatDot", self.field)
         positive(n_shares=self.n_shares, p=self.p)
         enough_shares("MatDot", self.n_shares, 2 * self.p - 1, "2 p - 1")
 

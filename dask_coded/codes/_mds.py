@@ -18,8 +18,9 @@ __all__ = ["MDS", "Parity"]
 
 Parity: TypeAlias = Literal["auto", "ones", "dft", "gaussian"]
 
-# Up to four parities the worst run of losses of the DFT amplifies less than the worst of thousands
-# of random losses does with Gaussian parity; beyond, the other way round (benchmarks/accuracy.py).
+# Over the reals and up to four parities, the worst run of losses of the DFT amplifies less than the
+# worst of thousands of random losses does with Gaussian parity; beyond, and always with complex
+# coefficients, it is the other way round (benchmarks/accuracy.py).
 _MOST_DFT_PARITIES = 4
 
 
@@ -36,11 +37,13 @@ class MDS(AbstractLinearCode):
         Number of blocks.
     parity
         ``"ones"``: their sum, one parity only. ``"dft"``: values of the trigonometric
-        interpolant between the blocks on a circle; no random number, best up to four parities.
-        ``"gaussian"``: random rows of unit norm, best from five on. ``"auto"`` chooses by number,
-        and in an exact field always interpolates, where no choice matters.
+        interpolant between the blocks on a circle; no random number, best up to four real
+        parities. ``"gaussian"``: random rows of unit norm. ``"auto"`` chooses, and in an exact
+        field always interpolates, where no choice matters.
     seed
         Of Gaussian parity; the same seed gives the same code everywhere.
+    field
+        :data:`~dask_coded.fields.PAIRED` keeps the most digits of real data from two parities on.
 
     Raises
     ------
@@ -99,7 +102,10 @@ class MDS(AbstractLinearCode):
             return self.parity
         if spare <= 1:
             return "ones"
-        return "dft" if self.field.exact or spare <= _MOST_DFT_PARITIES else "gaussian"
+        if self.field.exact:
+            return "dft"
+        real = self.field.dtype.kind == "f"
+        return "dft" if real and spare <= _MOST_DFT_PARITIES else "gaussian"
 
     @property
     def ring(self) -> tuple[int, ...]:
@@ -116,5 +122,5 @@ class MDS(AbstractLinearCode):
         if self._kind == "ones":
             parity = np.ones((spare, self.k), dtype=self.field.dtype)
         else:
-            parity = unit_rows(self.seed, spare, self.k).astype(self.field.dtype)
+            parity = unit_rows(self.field, self.seed, spare, self.k)
         return np.concatenate([np.eye(self.k, dtype=self.field.dtype), parity])

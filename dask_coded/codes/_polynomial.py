@@ -6,12 +6,12 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from dask_coded.codes._bilinear import AbstractMatmulCode
-from dask_coded.codes._check import enough_shares, positive
+from dask_coded.codes._check import enough_shares, positive, unpaired
 from dask_coded.codes._points import ladder
 from dask_coded.codes._random import unit_rows
 from dask_coded.codes._registry import register
 from dask_coded.errors import ParameterError
-from dask_coded.fields import REAL, Field
+from dask_coded.fields import PAIRED, REAL, Field
 from dask_coded.typing import Array
 
 __all__ = ["Basis", "Polynomial"]
@@ -63,6 +63,8 @@ class Polynomial(AbstractMatmulCode):
         enough_shares("Polynomial", self.n_shares, self.m * self.n, "one per output block")
         if self.basis not in ("auto", "random", "points"):
             raise ParameterError(f"basis={self.basis!r}; choose 'auto', 'random' or 'points'")
+        if self.basis == "points":
+            unpaired("Polynomial with basis='points'", self.field)
         if self.field.exact and self.basis == "random":
             raise ParameterError(
                 f"random combinations in {self.field.name} may happen to be dependent; "
@@ -85,12 +87,11 @@ class Polynomial(AbstractMatmulCode):
             size, stride = (self.m, 1) if operand == 0 else (self.n, self.m)
             return ladder(self.field, self.n_shares, size, stride=stride)
         dtype = self.field.dtype
-        data_a, data_b = np.eye(self.m, dtype=dtype), np.eye(self.n, dtype=dtype)
         spare = self.n_shares - self.m * self.n
-        both = np.concatenate(
-            [unit_rows(self.seed + side, spare, size) for side, size in ((0, self.m), (1, self.n))],
-            axis=1,
-        ).astype(dtype)
         if operand == 0:
-            return np.concatenate([np.repeat(data_a, self.n, axis=0), both[:, : self.m]])
-        return np.concatenate([np.tile(data_b, (self.m, 1)), both[:, self.m :]])
+            parity = unit_rows(self.field, 2 * self.seed, spare, self.m)
+            return np.concatenate([np.repeat(np.eye(self.m, dtype=dtype), self.n, axis=0), parity])
+        # Paired halves are rows of A; what multiplies them from the right has to be real.
+        kind = REAL if self.field == PAIRED else self.field
+        parity = unit_rows(kind, 2 * self.seed + 1, spare, self.n).astype(dtype)
+        return np.concatenate([np.tile(np.eye(self.n, dtype=dtype), (self.m, 1)), parity])

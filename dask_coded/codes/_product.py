@@ -8,7 +8,7 @@ from dask_coded.codes._bilinear import AbstractMatmulCode
 from dask_coded.codes._linear import AbstractLinearCode
 from dask_coded.codes._registry import register
 from dask_coded.errors import ParameterError
-from dask_coded.fields import Field
+from dask_coded.fields import PAIRED, REAL, Field
 from dask_coded.typing import Array
 
 __all__ = ["Product"]
@@ -17,7 +17,7 @@ __all__ = ["Product"]
 @register("product")
 @dataclass(frozen=True)
 class Product(AbstractMatmulCode):
-    """Share ``u * rows.n_shares`` ... the grid of coded rows of A times coded columns of B.
+    """The grid of coded row blocks of A times coded column blocks of B.
 
     Share ``u * columns.n_shares + v`` holds coded row block u of A and coded column block v of B.
     Most loss patterns far beyond the guaranteed one decode as well.
@@ -27,7 +27,7 @@ class Product(AbstractMatmulCode):
     rows
         Code of the row blocks of A.
     columns
-        Code of the column blocks of B, over the same field.
+        Code of the column blocks of B, over the same field (REAL if the rows are PAIRED).
 
     References
     ----------
@@ -50,15 +50,17 @@ class Product(AbstractMatmulCode):
                 raise ParameterError(
                     f"Product takes two codes of one operand such as MDS, got {side!r}"
                 )
-        if self.rows.field != self.columns.field:
+        # Pairs are rows of A, so only the side of the rows may pair them.
+        expected = REAL if self.rows.field == PAIRED else self.rows.field
+        if self.columns.field != expected:
             raise ParameterError(
-                f"both sides must live in one field, got {self.rows.field.name} and "
-                f"{self.columns.field.name}"
+                f"with rows over {self.rows.field.name} the columns must live in {expected.name}, "
+                f"got {self.columns.field.name}"
             )
 
     @property
     def field(self) -> Field:  # type: ignore[override]
-        """Field of both sides."""
+        """Field of the rows; of both sides but for PAIRED rows with REAL columns."""
         return self.rows.field
 
     @property
@@ -73,7 +75,7 @@ class Product(AbstractMatmulCode):
 
     @property
     def recovery_threshold(self) -> int:
-        """``N - (d_rows d_columns - 1)`` where a side with threshold K of n has ``d = n - K + 1``."""
+        """``N - d_rows d_columns + 1``, where a side with threshold K of n has ``d = n - K + 1``."""
         d_rows, d_columns = (
             side.n_shares - side.recovery_threshold + 1 for side in (self.rows, self.columns)
         )
@@ -83,4 +85,5 @@ class Product(AbstractMatmulCode):
         """Generator of the side, each row repeated along the other side, ``(N, k)``."""
         if operand == 0:
             return np.repeat(self.rows.generator(), self.columns.n_shares, axis=0)
-        return np.tile(self.columns.generator(), (self.rows.n_shares, 1))
+        columns = self.columns.generator().astype(self.field.dtype)
+        return np.tile(columns, (self.rows.n_shares, 1))

@@ -20,7 +20,7 @@ class Field(Protocol):
 
     @property
     def name(self) -> str:
-        """Name used by ``to_dict``: ``"real"``, ``"complex"`` or ``"prime:<p>"``."""
+        """Name used by ``to_dict``: ``"real"``, ``"complex"``, ``"paired"`` or ``"prime:<p>"``."""
         ...
 
     @property
@@ -49,16 +49,16 @@ class Field(Protocol):
         """Rank of a matrix ``(i, j)``."""
         ...
 
-    def compress(self, responses: Array, targets: Array) -> tuple[Array, Array]:
-        """Well-conditioned coordinates for decoding.
+    def compress(self, responses: Array) -> Array:
+        """Map ``L (R, r)`` to well-conditioned coordinates, r the rank of responses ``(N, R)``.
 
-        ``(N, R), (O, R) -> basis (N, r), functional (O, r)`` with r the rank of `responses`,
-        such that ``D @ responses[S] == targets`` exactly when ``D @ basis[S] == functional``.
+        ``responses @ L`` has full column rank, and for targets T in the row space of the responses
+        ``D @ responses[S] == T`` exactly when ``D @ (responses @ L)[S] == T @ L``.
         """
         ...
 
     def solve(self, basis: Array, functional: Array) -> Array | None:
-        """``D (O, s)`` with ``D @ basis == functional`` for basis ``(s, r)``; None if there is none.
+        """``D (O, s)`` with ``D @ basis == functional`` for basis ``(s, r)``, or None.
 
         Floating fields return the least-norm D, so every survivor is used.
         """
