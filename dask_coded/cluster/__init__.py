@@ -1,0 +1,33 @@
+"""The runtime: groups of shares on a Dask cluster, resolved as soon as enough have arrived."""
+
+from dask_coded.cluster._client import Report as Report
+from dask_coded.cluster._client import enable as enable
+from dask_coded.cluster._client import report as report
+from dask_coded.cluster._plugin import CodedSchedulerPlugin as CodedSchedulerPlugin
+from dask_coded.cluster._policy import Decision as Decision
+from dask_coded.cluster._policy import GroupView as GroupView
+from dask_coded.cluster._policy import Patience as Patience
+from dask_coded.cluster._policy import Policy as Policy
+from dask_coded.cluster._policy import Verdict as Verdict
+from dask_coded.cluster._preload import dask_setup as dask_setup
+from dask_coded.cluster._settings import Settings as Settings
+from dask_coded.cluster._slices import ShareCancelled as ShareCancelled
+from dask_coded.cluster._slices import sliced_matmul as sliced_matmul
+from dask_coded.cluster._suspects import Suspicion as Suspicion
+
+__all__ = [
+    "CodedSchedulerPlugin",
+    "Decision",
+    "GroupView",
+    "Patience",
+    "Policy",
+    "Report",
+    "Settings",
+    "ShareCancelled",
+    "Suspicion",
+    "Verdict",
+    "dask_setup",
+    "enable",
+    "report",
+    "sliced_matmul",
+]

@@ -1,0 +1,134 @@
+"""What a client says to the runtime: be there, and what happened?"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from dask_coded.cluster._plugin import REPORT_HANDLER, CodedSchedulerPlugin
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+__all__ = ["Report", "enable", "report"]
+
+
+def enable(client: "Client") -> Any:
+    """Let the scheduler of a client resolve coded groups early.
+
+    Asking again costs one message and changes nothing. The ``coded.*`` configuration of the
+    client that asks first holds.
+
+    Parameters
+    ----------
+    client
+        A client; an asynchronous one gets an awaitable.
+
+    Examples
+    --------
+    >>> from distributed import Client
+    >>> with Client(processes=False, n_workers=1, dashboard_address=None) as client:
+    ...     enable(client)
+    """
+    return client.sync(_enable, client)
+
+
+async def _enable(client: "Client") -> None:
+    await client.register_plugin(CodedSchedulerPlugin(), name=CodedSchedulerPlugin.name)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What happened to coded groups.
+
+    Prints as a table; `groups` and `totals` are the same as plain data.
+    """
+
+    groups: tuple[Mapping[str, Any], ...]
+    """The last groups, oldest first."""
+    totals: Mapping[str, Any]
+    suspects: Mapping[str, float]
+    """Workers that are silent now, and since when, by the scheduler's clock."""
+    slow: tuple[str, ...]
+    """Workers that were late lately."""
+
+    _COLUMNS = (
+        ("code", "code", str),
+        ("arrived", "arrived", len),
+        ("late", "late", len),
+        ("cancelled", "cancelled", len),
+        ("erased", "erased", len),
+        ("decoded", "decoded", str),
+        ("resolved in", "resolve_seconds", lambda s: "-" if s is None else f"{s:.3f} s"),
+        ("slots free in", "free_seconds", lambda s: f"{max(s.values()):.3f} s" if s else "-"),
+        ("amplification", "amplification", lambda a: "-" if a is None else f"{a:.3g}"),
+        ("suspects", "suspects", lambda s: ", ".join(f"{w} {why}" for w, why in s.items())),
+    )
+
+    def _rows(self, last: int = 20) -> list[list[str]]:
+        return [
+            [str(show(group[name])) for _, name, show in self._COLUMNS]
+            for group in self.groups[-last:]
+        ]
+
+    def _summary(self) -> str:
+        t = self.totals
+        resolve = t["resolve_seconds"]
+        text = (
+            f"{t['groups']} groups: {t['arrived']} shares arrived, {t['late']} late, "
+            f"{t['cancelled']} cancelled, {t['erased']} erased; {t['decoded']} outputs decoded"
+        )
+        if resolve:
+            text += f"; resolved in {resolve['p50']:.3f} s (median), {resolve['max']:.3f} s at most"
+        if self.suspects:
+            text += f"; silent now: {', '.join(self.suspects)}"
+        return text
+
+    def __repr__(self) -> str:
+        titles = [title for title, _, _ in self._COLUMNS]
+        table = [titles, *self._rows()]
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        lines = [
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in table
+        ]
+        return "\n".join([self._summary(), *lines])
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        head = "".join(f"<th>{escape(title)}</th>" for title, _, _ in self._COLUMNS)
+        body = "".join(
+            "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>"
+            for row in self._rows()
+        )
+        return (
+            f"<p>{escape(self._summary())}</p><table><thead><tr>{head}</tr></thead>"
+            f"<tbody>{body}</tbody></table>"
+        )
+
+
+def report(client: "Client") -> Any:
+    """What happened to the coded groups of a client's scheduler.
+
+    Parameters
+    ----------
+    client
+        A client on whose scheduler the runtime is enabled; an asynchronous one gets an awaitable.
+
+    Returns
+    -------
+    Report
+        Per group and in total.
+    """
+    return client.sync(_report, client)
+
+
+async def _report(client: "Client") -> Report:
+    await _enable(client)
+    data = await getattr(client.scheduler, REPORT_HANDLER)()
+    return Report(
+        groups=tuple(data["groups"]),
+        totals=data["totals"],
+        suspects=data["suspects"],
+        slow=tuple(data["slow"]),
+    )

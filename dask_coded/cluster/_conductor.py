@@ -1,0 +1,301 @@
+"""The groups of one scheduler: notes what happens to them, decides, and carries it out."""
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from dask.typing import Key
+from distributed.metrics import time
+
+from dask_coded.cluster._group import Group, Health, spare_key
+from dask_coded.cluster._placement import decode_worker, homes, spread
+from dask_coded.cluster._policy import DEFAULT_TOLERANCE, Decision, GroupView, Policy
+from dask_coded.cluster._record import History, entry_of, warning_event
+from dask_coded.cluster._rescue import downstream, upstream
+from dask_coded.cluster._scheduler_state import SchedulerState
+from dask_coded.cluster._settings import Settings
+from dask_coded.graph import GroupSpec, combination
+
+if TYPE_CHECKING:
+    from distributed.scheduler import Scheduler
+
+__all__ = ["Conductor"]
+
+logger = logging.getLogger("distributed.scheduler.dask_coded")
+
+
+class Conductor:
+    """Everything the scheduler knows of coded groups.
+
+    Parameters
+    ----------
+    scheduler
+        The scheduler; nothing happens before the first group.
+    settings
+        How patient to be.
+    suspects
+        Silent workers, and since when; kept up to date by the owner.
+    """
+
+    def __init__(
+        self, scheduler: "Scheduler", settings: Settings, suspects: dict[str, float]
+    ) -> None:
+        self.scheduler = scheduler
+        self.state = SchedulerState(scheduler)
+        self.history = History(settings.history)
+        self.groups: dict[str, Group] = {}
+        self._suspects = suspects
+        self._slow: dict[str, float] = {}
+        self._slow_memory = settings.slow_memory
+        self._policy = Policy(settings.patience)
+        self._member: dict[Key, Group] = {}
+        self._dirty: dict[str, Group] = {}
+        self._soon: asyncio.Handle | None = None
+        self._wake: dict[str, asyncio.TimerHandle] = {}
+        self._offset = 0
+        self._loop = asyncio.get_running_loop()
+        self.state.install(self._may_erase, self._is_output, self._erased)
+
+    def close(self) -> None:
+        for handle in (self._soon, *self._wake.values()):
+            if handle is not None:
+                handle.cancel()
+        self._wake.clear()
+        self.state.uninstall()
+
+    # Which keys are whose
+
+    def group_of(self, key: Key) -> Group | None:
+        return self._member.get(key)
+
+    def is_ours(self, key: Key) -> bool:
+        return key in self._member
+
+    def _may_erase(self, key: Key) -> bool:
+        group = self._member.get(key)
+        return group is not None and not group.resolved and group.share_index(key) is not None
+
+    def _is_output(self, key: Key) -> bool:
+        group = self._member.get(key)
+        return group is not None and key in group.output_of
+
+    def _erased(self, key: Key) -> None:
+        group = self._member[key]
+        share = group.share_index(key)
+        if share is not None:
+            group.erased.add(share)
+        self.note(group)
+
+    # Beginning and end
+
+    def submitted(self, outputs: Iterable[tuple[Key, GroupSpec]]) -> None:
+        """Outputs of groups, perhaps known ones, entered the scheduler; nothing has started."""
+        fresh: dict[str, Group] = {}
+        for key, spec in outputs:
+            group = self.groups.get(spec.group)
+            if group is None:
+                group = Group(spec, submitted=time())
+                self.groups[spec.group] = group
+                self._member.update(dict.fromkeys(group.keys, group))
+            fresh[spec.group] = group
+            self.state.cut_parity(key)
+        for group in fresh.values():
+            self._place(group)
+            self.note(group)
+
+    def _place(self, group: Group) -> None:
+        shares = {
+            share: ts
+            for share, key in enumerate(group.current_keys)
+            if (ts := self.state.task(key)) is not None and ts.state == "released"
+        }
+        self.state.lower_priority(
+            ts.key for ts in shares.values() if ts.key not in group.output_of and not ts.dependents
+        )
+        at_home = homes(shares, self._suspects)
+        for share, workers in at_home.items():
+            self.state.restrict(shares[share].key, workers)
+        away = {share: ts for share, ts in shares.items() if share not in at_home}
+        placed = spread(self.scheduler, away, self._suspects, self._offset)
+        for key, worker in placed.items():
+            self.state.restrict(key, (worker,))
+        self._offset += len(group.spec.parity_keys) or 1
+
+    def _end(self, group: Group) -> None:
+        """No output is known any more: remove what only the group knew of."""
+        self.state.forget(key for key in group.keys if key not in group.output_of)
+        for key in group.keys:
+            if self._member.get(key) is group:
+                del self._member[key]
+        self.groups.pop(group.spec.group, None)
+        if not group.announced:
+            self.history.add(entry_of(group, None))
+        if not self.groups:
+            self.state.leave()
+
+    # Deciding
+
+    def note(self, group: Group) -> None:
+        """Something happened to the group: decide about it when the transitions are done."""
+        self._dirty[group.spec.group] = group
+        if self._soon is None:
+            self._soon = self._loop.call_soon(self._decide_dirty)
+
+    def note_all(self) -> None:
+        for group in self.groups.values():
+            self.note(group)
+
+    def _decide_dirty(self) -> None:
+        self._soon = None
+        dirty, self._dirty = self._dirty, {}
+        for group in dirty.values():
+            try:
+                self._decide(group)
+            except Exception:
+                # The group goes on as it stands; nothing else on the scheduler may suffer.
+                logger.exception("Deciding about coded group %r failed", group.spec.group)
+
+    def health(self) -> Health:
+        now = time()
+        self._slow = {worker: until for worker, until in self._slow.items() if until > now}
+        return Health(
+            suspects=self._suspects,
+            slow=frozenset(self._slow),
+            bandwidth=float(self.scheduler.bandwidth),
+        )
+
+    def _decide(self, group: Group) -> None:
+        if (handle := self._wake.pop(group.spec.group, None)) is not None:
+            handle.cancel()
+        if not group.alive(self.state):
+            self._end(group)
+            return
+        for key in [key for key in group.decoding if self._settled(key)]:
+            del group.decoding[key]
+            self.state.restore(key, spare_key(key))
+        now = time()
+        view = group.view(self.state, self.health())
+        decision = self._policy.decide(view, now)
+        if view.missing:
+            group.resolved = False
+        if not decision.decodable:
+            group.decodable_since = None
+        elif group.decodable_since is None:
+            group.decodable_since = now
+        if decision.resolved:
+            self._resolve(group, decision, now)
+        else:
+            self._apply(group, view, decision, now)
+
+    def _settled(self, key: Key) -> bool:
+        ts = self.state.task(key)
+        return ts is None or ts.state in ("memory", "erred", "released")
+
+    # Carrying out
+
+    def _apply(self, group: Group, view: GroupView, decision: Decision, now: float) -> None:
+        keys = group.current_keys
+        for worker in frozenset[str]().union(*view.stalled.values()):
+            group.suspects.setdefault(worker, "silent")
+        arrived = {keys[share] for share in view.usable} - group.held
+        self.state.hold(arrived)
+        group.held |= arrived
+        if decision.launch:
+            started = {keys[share] for share in decision.launch}
+            group.held |= started
+            self.state.start(sorted(started, key=keys.index))
+        if decision.decode_from is not None:
+            self._decode(group, view, decision, now)
+        if decision.raise_from is not None:
+            self.state.raise_error(keys[decision.raise_from])
+        if decision.blocked_by:
+            stalled = [keys[share] for share in view.stalled]
+            self.state.rerun(upstream(self.state, stalled, self._suspects, self.is_ours))
+        for worker in decision.evict:
+            logger.warning("Removing %s: it is silent, and holds what a coded group needs", worker)
+            group.suspects[worker] = "evicted"
+            self.state.evict(worker)
+        if decision.wake_at is not None:
+            self._wake[group.spec.group] = self._loop.call_later(
+                max(0.0, decision.wake_at - now), self.note, group
+            )
+
+    def _decode(self, group: Group, view: GroupView, decision: Decision, now: float) -> None:
+        health = self.health()
+        shares = decision.decode_from or ()
+        outputs = [
+            key
+            for q in view.missing
+            if not group.decode_is_sound(key := group.spec.output_keys[q], self.state, health)
+            or not view.usable.issuperset(group.decoding[key])
+        ]
+        if any(key in group.decoding for key in outputs):
+            group.replanned += 1
+        before = group.current_keys
+        survivors = [ts for i in shares if (ts := self.state.task(before[i])) is not None]
+        late = frozenset(worker for worker in view.running.values() if worker is not None)
+        worker = decode_worker(
+            self.scheduler, survivors, (frozenset(self._suspects), late, health.slow)
+        )
+        self._mark_late(group, view, decision, now)
+        tasks = {key: combination(group.spec, key, shares, before) for key in outputs}
+        for key in outputs:
+            group.decoding[key] = tuple(shares)
+        self.state.rewrite(tasks, () if worker is None else (worker,), spare_key)
+        group.held.difference_update(outputs)
+        group.decoded += len(outputs)
+        group.amplification = decision.amplification
+        if decision.inaccurate and decision.amplification and not group.warned:
+            group.warned = True
+            tolerance = group.spec.tolerance or DEFAULT_TOLERANCE
+            event = warning_event(group, decision.amplification, view.eps, tolerance)
+            self.scheduler.log_event("warn", event)
+        rest = [before[share] for share in decision.cancel if before[share] not in outputs]
+        self._stop(group, rest)
+
+    def _mark_late(self, group: Group, view: GroupView, decision: Decision, now: float) -> None:
+        for share in decision.late:
+            group.late.add(share)
+            worker = view.running.get(share)
+            if worker is not None:
+                self._slow[worker] = now + self._slow_memory
+        for share in view.stalled:
+            if share in decision.cancel:
+                group.late.add(share)
+        for share in decision.cancel:
+            if share not in group.took and share in group.started:
+                group.cancelled.setdefault(share, now)
+
+    def _stop(self, group: Group, keys: Iterable[Key]) -> None:
+        keys = [key for key in keys if key not in group.output_of or key not in group.decoding]
+        group.held.difference_update(keys)
+        self.state.release(keys)
+
+    def _resolve(self, group: Group, decision: Decision, now: float) -> None:
+        keys = group.current_keys
+        for share in decision.cancel:
+            if share not in group.took and share in group.started:
+                group.cancelled.setdefault(share, now)
+        self._stop(group, {*group.held, *(keys[share] for share in decision.cancel)})
+        group.resolved = True
+        if not group.announced and group.took:
+            group.announced = True
+            entry = entry_of(group, now)
+            self.history.add(entry)
+            for share, since in group.cancelled.items():
+                self.history.stopping(str(group.spec.share_keys[share]), entry, share, since)
+
+    # Suspects
+
+    def suspected(self, new: Iterable[str], trusted: Iterable[str]) -> None:
+        """Workers fell silent, or spoke again."""
+        for worker in new:
+            logger.warning("%s is silent: its results do not count until it is heard again", worker)
+            self.state.isolate(worker)
+        for worker in trusted:
+            self.state.trust(worker)
+        if self._suspects:
+            outputs = [key for group in self.groups.values() for key in group.output_of]
+            self.state.rerun(downstream(self.state, outputs, self._suspects, self.is_ours))
+        self.note_all()

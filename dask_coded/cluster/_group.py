@@ -1,0 +1,220 @@
+"""One group on the scheduler: its bookkeeping, and the view that the policy decides on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from statistics import median
+from typing import TYPE_CHECKING
+
+import numpy as np
+from dask.typing import Key
+
+from dask_coded.cluster._policy import GroupView
+from dask_coded.cluster._scheduler_state import UNFINISHED, SchedulerState
+from dask_coded.graph import GroupSpec
+
+if TYPE_CHECKING:
+    from distributed.scheduler import TaskState, WorkerState
+
+__all__ = ["Group", "Health", "spare_key"]
+
+_LATENCY = 0.005
+
+
+def spare_key(key: Key) -> Key:
+    """Where the work of a rewritten output is kept."""
+    if isinstance(key, tuple):
+        return (f"spare-{key[0]}", *key[1:])
+    return f"spare-{key!s}"
+
+
+@dataclass(frozen=True)
+class Health:
+    """What is known of the workers at one moment."""
+
+    suspects: Mapping[str, float] = field(default_factory=dict)
+    """Silent workers, and since when."""
+    slow: frozenset[str] = frozenset()
+    bandwidth: float = 100e6
+
+
+@dataclass
+class Group:
+    """Bookkeeping of one group. Where a share stands is read from the scheduler, never copied."""
+
+    spec: GroupSpec
+    submitted: float
+    started: dict[int, float] = field(default_factory=dict)
+    took: dict[int, float] = field(default_factory=dict)
+    """Seconds from being placed to the result, by share."""
+    ran_on: dict[int, str] = field(default_factory=dict)
+    decoding: dict[Key, tuple[int, ...]] = field(default_factory=dict)
+    """Outputs that are being decoded, and from which shares."""
+    held: set[Key] = field(default_factory=set)
+    """Results and runs of shares that we asked for ourselves."""
+    decodable_since: float | None = None
+    resolved: bool = False
+    announced: bool = False
+    """Whether the resolution stands in the report."""
+    late: set[int] = field(default_factory=set)
+    cancelled: dict[int, float] = field(default_factory=dict)
+    erased: set[int] = field(default_factory=set)
+    suspects: dict[str, str] = field(default_factory=dict)
+    amplification: float | None = None
+    decoded: int = 0
+    replanned: int = 0
+    warned: bool = False
+
+    def __post_init__(self) -> None:
+        self.share_of = {key: i for i, key in enumerate(self.spec.share_keys)}
+        self.output_of = {key: q for q, key in enumerate(self.spec.output_keys)}
+
+    @property
+    def keys(self) -> frozenset[Key]:
+        """Every key that may belong to the group, spares included."""
+        spares = {spare_key(key) for key in self.spec.output_keys}
+        return frozenset((*self.spec.share_keys, *self.spec.output_keys, *spares))
+
+    @property
+    def current_keys(self) -> tuple[Key, ...]:
+        """Where the work of each share is now, by share index."""
+        return tuple(
+            spare_key(key) if key in self.decoding else key for key in self.spec.share_keys
+        )
+
+    def share_index(self, key: Key) -> int | None:
+        """Share of a key, or None if the result at that key is not the share's own work."""
+        if key in self.decoding:
+            return None
+        share = self.share_of.get(key)
+        if share is not None:
+            return share
+        for output in self.decoding:
+            if spare_key(output) == key:
+                return self.share_of.get(output)
+        return None
+
+    def alive(self, state: SchedulerState) -> bool:
+        """Whether any output is still known to the scheduler."""
+        return any(state.task(key) is not None for key in self.spec.output_keys)
+
+    def view(self, state: SchedulerState, health: Health) -> GroupView:
+        usable: set[int] = set()
+        running: dict[int, str | None] = {}
+        stalled: dict[int, frozenset[str]] = {}
+        erased: set[int] = set()
+        idle: set[int] = set()
+        consumed: set[int] = set()
+        nbytes = 0
+        keys = self.current_keys
+        for share, key in enumerate(keys):
+            ts = state.task(key)
+            if ts is None:
+                continue
+            if ts.state == "memory":
+                holders = addresses(ts)
+                if holders <= health.suspects.keys():
+                    stalled[share] = holders
+                else:
+                    usable.add(share)
+                    nbytes += ts.get_nbytes()
+            elif state.has_error(key) or ts.state == "erred":
+                erased.add(share)
+            elif blockers := stuck(ts, health.suspects, {}):
+                stalled[share] = blockers
+            elif ts.state in UNFINISHED:
+                running[share] = ts.processing_on.address if ts.processing_on else None
+            elif ts.state == "released":
+                idle.add(share)
+                if key in self.output_of:
+                    consumed.add(share)
+        missing = self._missing(state, health)
+        took = [self.took[share] for share in usable if share in self.took]
+        since = [
+            health.suspects[worker]
+            for workers in stalled.values()
+            for worker in workers
+            if worker in health.suspects
+        ]
+        return GroupView(
+            code=self.spec.code,
+            usable=frozenset(usable),
+            running=running,
+            stalled=stalled,
+            erased=frozenset(erased),
+            idle=frozenset(idle),
+            consumed=frozenset(consumed),
+            missing={q: self.share_of.get(self.spec.output_keys[q]) for q in missing},
+            slow=health.slow,
+            decoding=self._underway(state, health, missing),
+            decodable_since=self.decodable_since,
+            typical=median(took) if took else 0.0,
+            decode_cost=_LATENCY + nbytes / health.bandwidth,
+            suspect_since=min(since, default=None),
+            tolerance=self.spec.tolerance,
+            eps=self._eps(),
+        )
+
+    def _missing(self, state: SchedulerState, health: Health) -> set[int]:
+        missing = set()
+        for key, q in self.output_of.items():
+            ts = state.task(key)
+            if ts is None:
+                continue
+            lost = ts.state == "memory" and addresses(ts) <= health.suspects.keys()
+            if ts.state in UNFINISHED or (lost and state.wanted(ts)):
+                missing.add(q)
+        return missing
+
+    def _underway(
+        self, state: SchedulerState, health: Health, missing: set[int]
+    ) -> tuple[int, ...] | None:
+        survivors: set[int] = set()
+        for q in missing:
+            key = self.spec.output_keys[q]
+            if not self.decode_is_sound(key, state, health):
+                return None
+            survivors.update(self.decoding[key])
+        return tuple(sorted(survivors))
+
+    def decode_is_sound(self, key: Key, state: SchedulerState, health: Health) -> bool:
+        """Whether an output is being decoded by a worker that is not suspect."""
+        ts = state.task(key)
+        return (
+            key in self.decoding
+            and ts is not None
+            and ts.state in ("waiting", "processing", "queued")
+            and (ts.processing_on is None or ts.processing_on.address not in health.suspects)
+        )
+
+    def _eps(self) -> float:
+        dtype = np.dtype(self.spec.dtype or np.float64)
+        return float(np.finfo(dtype).eps) if dtype.kind in "fc" else float(np.finfo(float).eps)
+
+
+def addresses(ts: "TaskState") -> frozenset[str]:
+    """Workers that hold a task's result."""
+    holders: set[WorkerState] = ts.who_has or set()
+    return frozenset(ws.address for ws in holders)
+
+
+def stuck(
+    ts: "TaskState", suspects: Mapping[str, float], known: dict[Key, frozenset[str]]
+) -> frozenset[str]:
+    """Suspects without which a task cannot finish: it runs there, or its inputs are there only."""
+    if not suspects:
+        return frozenset()
+    found = known.get(ts.key)
+    if found is not None:
+        return found
+    blockers: set[str] = set()
+    if ts.processing_on is not None and ts.processing_on.address in suspects:
+        blockers.add(ts.processing_on.address)
+    for dts in ts.dependencies:
+        if dts.who_has:
+            holders = addresses(dts)
+            if holders <= suspects.keys():
+                blockers |= holders
+        elif dts.state in UNFINISHED:
+            blockers |= stuck(dts, suspects, known)
+    known[ts.key] = frozenset(blockers)
+    return known[ts.key]

@@ -1,0 +1,130 @@
+"""The hooks into the scheduler: thin, because the scheduler calls some of them for every task.
+
+What happens to a task of ours is written down, and a decision is made on the event loop, after
+the transitions that are under way. For a task that is not ours it costs one look-up.
+"""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from dask.typing import Key
+from distributed.diagnostics.plugin import SchedulerPlugin
+from distributed.metrics import time
+from distributed.scheduler import heartbeat_interval
+from tornado.ioloop import PeriodicCallback
+
+from dask_coded.cluster._conductor import Conductor
+from dask_coded.cluster._settings import Settings
+from dask_coded.cluster._suspects import Watch
+
+if TYPE_CHECKING:
+    from distributed.scheduler import Scheduler
+
+__all__ = ["PLUGIN_NAME", "REPORT_HANDLER", "CodedSchedulerPlugin"]
+
+PLUGIN_NAME = "dask-coded"
+REPORT_HANDLER = "dask_coded_report"
+#: Seconds between two looks at heartbeats, while there are groups.
+_LOOK_EVERY = 0.1
+
+
+class CodedSchedulerPlugin(SchedulerPlugin):  # type: ignore[misc]
+    """Lets groups of coded shares finish as soon as enough of them have.
+
+    Parameters
+    ----------
+    settings
+        How patient and how suspicious to be; None reads Dask's configuration where the plugin is
+        made, so that a client's configuration travels with it.
+    """
+
+    name = PLUGIN_NAME
+    idempotent = True
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = Settings.from_config() if settings is None else settings
+
+    async def start(self, scheduler: "Scheduler") -> None:
+        """Run on the scheduler, before any hook."""
+        self.scheduler = scheduler
+        self.watch = Watch(self.settings.suspicion)
+        self.conductor = Conductor(scheduler, self.settings, self.watch.since)
+        self._heard: dict[str, float] = {}
+        self._look = PeriodicCallback(self._look_around, _LOOK_EVERY * 1000)
+        scheduler.handlers[REPORT_HANDLER] = self.report
+
+    async def close(self) -> None:
+        self._look.stop()
+        self.conductor.close()
+        self.scheduler.handlers.pop(REPORT_HANDLER, None)
+
+    def update_graph(self, scheduler: "Scheduler", *, tasks: Iterable[Key], **kwargs: Any) -> None:
+        """New tasks are known, and none of them has started: find the groups among them."""
+        spec = self.conductor.state.spec
+        outputs = [(key, found) for key in tasks if (found := spec(key)) is not None]
+        if not outputs:
+            return
+        self.conductor.submitted(outputs)
+        if not self._look.is_running():
+            self.watch.rest()
+            self._look.start()
+
+    def transition(
+        self, key: Key, start: str, finish: str, *args: Any, stimulus_id: str, **kwargs: Any
+    ) -> None:
+        """Write down what happened to a task of ours."""
+        group = self.conductor.group_of(key)
+        if group is None:
+            return
+        now = time()
+        if start == "processing":
+            self.conductor.state.drop_error(key)
+        share = group.share_index(key)
+        if finish == "processing":
+            processing_on = self.scheduler.tasks[key].processing_on
+            if share is not None and processing_on is not None:
+                group.started[share] = now
+                group.ran_on[share] = processing_on.address
+        elif finish == "memory" and start == "processing":
+            self._heard[kwargs["worker"]] = now
+            if share is not None and share in group.started:
+                group.took[share] = now - group.started[share]
+        self.conductor.note(group)
+
+    def remove_worker(self, scheduler: "Scheduler", worker: str, **kwargs: Any) -> None:
+        """A worker left: every group may have lost something."""
+        self._heard.pop(worker, None)
+        self.watch.since.pop(worker, None)
+        self.conductor.note_all()
+
+    def add_worker(self, scheduler: "Scheduler", worker: str) -> None:
+        """A worker came, and may take what nobody could."""
+        self.conductor.note_all()
+
+    def restart(self, scheduler: "Scheduler") -> None:
+        """The scheduler forgot everything."""
+        self.conductor.note_all()
+
+    def log_event(self, topic: str, msg: Any) -> None:
+        """A worker says that a cancelled share has left its slot."""
+        if topic == PLUGIN_NAME and isinstance(msg, dict) and msg.get("action") == "slot-free":
+            self.conductor.history.stopped(msg["key"], time())
+
+    def _look_around(self) -> None:
+        """Compare heartbeats with the clock."""
+        if not self.conductor.groups and not self.watch.since:
+            self._look.stop()
+            self._heard.clear()
+            return
+        heard = {
+            address: max(ws.last_seen, self._heard.get(address, 0.0))
+            for address, ws in self.scheduler.workers.items()
+        }
+        interval = heartbeat_interval(len(heard))
+        new, trusted = self.watch.look(heard, time(), interval, _LOOK_EVERY)
+        if new or trusted:
+            self.conductor.suspected(new, trusted)
+
+    async def report(self) -> dict[str, Any]:
+        """What happened, as plain data."""
+        return self.conductor.history.data(self.watch.since, self.conductor.health().slow)

@@ -1,0 +1,238 @@
+"""When to stop waiting: a pure function from what is known of a group to what to do next.
+
+No Dask here. Shares are indices, workers are names, times are seconds on any one clock; a decision
+changes nothing, :mod:`dask_coded.cluster._plugin` carries it out. The rules, in order:
+
+1. Nothing missing: the group is resolved, and whatever still runs for it is late.
+2. A decode under way is left alone while its worker and its survivors are trusted.
+3. Decodable and accurate: give the late shares a moment (their worker may only be a little
+   behind, and a result that arrives costs less than decoding it), then decode without them.
+4. Decodable, but the amplification would cost too many digits: wait for one more share, or start
+   one; when no more can come, decode all the same and say what it cost.
+5. Not decodable: start shares that are idle. If nothing that runs can help, name what blocks.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+
+from dask_coded.codes import AbstractCode
+
+__all__ = ["Decision", "GroupView", "Patience", "Policy", "Verdict"]
+
+#: Accepted amplification times eps where the user has not said.
+DEFAULT_TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True)
+class GroupView:
+    """What is known of one group at one moment.
+
+    A *result* is usable when a worker that is not suspect holds it. Every share is in at most one
+    of `usable`, `running`, `stalled`, `erased` and `idle`; a share in none does not exist (its
+    task was never submitted, or was forgotten).
+    """
+
+    code: AbstractCode
+    usable: frozenset[int]
+    """Shares whose results can be fetched."""
+    running: Mapping[int, str | None]
+    """Shares under way, and the worker they run on; None while they wait."""
+    stalled: Mapping[int, frozenset[str]]
+    """Shares that cannot come before one of these suspects speaks again."""
+    erased: frozenset[int]
+    """Shares that raised an exception."""
+    idle: frozenset[int]
+    """Shares that could be started."""
+    missing: Mapping[int, int | None]
+    """Outputs still wanted that nobody healthy holds, with the share that *is* the output."""
+    consumed: frozenset[int] = frozenset()
+    """Of the idle shares, those which are outputs that nobody wants any more."""
+    slow: frozenset[str] = frozenset()
+    """Workers that were late lately."""
+    decoding: tuple[int, ...] | None = None
+    """Survivors that a decode under way reads; None if there is none, or its worker is suspect."""
+    decodable_since: float | None = None
+    typical: float = 0.0
+    """Median seconds that the usable shares took."""
+    decode_cost: float = 0.0
+    """Estimated seconds to fetch the survivors."""
+    suspect_since: float | None = None
+    """When the longest silent of the workers that stall this group became suspect."""
+    tolerance: float | None = None
+    eps: float = float(np.finfo(np.float64).eps)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What to do with a group. Fields not set mean: nothing of that kind."""
+
+    resolved: bool = False
+    decodable: bool = False
+    decode_from: tuple[int, ...] | None = None
+    """Decode every missing output from these shares."""
+    launch: tuple[int, ...] = ()
+    """Start these idle shares."""
+    cancel: tuple[int, ...] = ()
+    """These are late: stop them."""
+    late: tuple[int, ...] = ()
+    """Of them, those which their worker should have finished by now."""
+    raise_from: int | None = None
+    """The outputs cannot be had: raise this share's exception."""
+    blocked_by: frozenset[str] = frozenset()
+    """Nothing can come while these are silent: recompute elsewhere what only they hold."""
+    evict: frozenset[str] = frozenset()
+    """That did not help either: remove these workers."""
+    amplification: float | None = None
+    """Of the decoder, when decoding."""
+    inaccurate: bool = False
+    """The amplification exceeds the tolerance, and no more shares can come."""
+    wake_at: float | None = None
+    """Decide again then, if nothing happens before."""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to wait for shares that are no longer needed, in seconds or as a factor."""
+
+    factor: float = 0.5
+    """Of the typical duration of a share, for workers never known to be late."""
+    slow_factor: float = 0.05
+    """The same for workers that were late lately."""
+    minimum: float = 0.005
+    evict_after: float = 5.0
+    """How long a suspect may block a group before it is removed."""
+
+
+class Verdict(StrEnum):
+    """Reasons of decisions, for reports."""
+
+    RESOLVED = "every wanted output is there"
+    DECODING = "a decode is under way"
+    DECODE = "enough shares have arrived"
+    PATIENT = "decodable; giving late shares a moment"
+    INACCURATE = "decodable, but too inaccurate; waiting for another share"
+    LAST = "decodable, inaccurate, and no other share can come"
+    WAIT = "waiting for more shares"
+    ERASED = "too many shares raised exceptions"
+    BLOCKED = "what is missing is held by silent workers"
+    PLAIN = "not enough shares of this group were asked for; runs as plain tasks"
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Resolve a group as soon as what arrived is enough, and accurate enough.
+
+    Examples
+    --------
+    >>> from dask_coded.codes import MDS
+    >>> view = GroupView(
+    ...     code=MDS(3, k=2), usable=frozenset({0, 2}), running={1: "b"}, stalled={},
+    ...     erased=frozenset(), idle=frozenset(), missing={1: 1}, slow=frozenset({"b"}),
+    ... )
+    >>> Policy().decide(view, now=1.0).wake_at
+    1.005
+    """
+
+    patience: Patience = field(default_factory=Patience)
+
+    def decide(self, view: GroupView, now: float) -> Decision:
+        """What to do with the group, given what is known now."""
+        if not view.missing:
+            return Decision(
+                resolved=True,
+                decodable=True,
+                cancel=tuple(sorted({*view.running, *view.stalled, *view.erased})),
+                reason=Verdict.RESOLVED,
+            )
+        if view.decoding is not None and view.usable.issuperset(view.decoding):
+            return Decision(decodable=True, reason=Verdict.DECODING)
+        if view.code.is_decodable(view.usable):
+            return self._decodable(view, now)
+        return self._undecodable(view, now)
+
+    def _decodable(self, view: GroupView, now: float) -> Decision:
+        decoder = view.code.decoder(view.usable)
+        tolerance = DEFAULT_TOLERANCE if view.tolerance is None else view.tolerance
+        accurate = view.code.field.exact or decoder.amplification * view.eps <= tolerance
+        if not accurate:
+            if view.running:
+                return Decision(decodable=True, reason=Verdict.INACCURATE)
+            if view.idle:
+                launch = tuple(sorted(view.idle))
+                return Decision(decodable=True, launch=launch, reason=Verdict.INACCURATE)
+        else:
+            deadline = self._deadline(view, now)
+            if deadline > now:
+                return Decision(decodable=True, wake_at=deadline, reason=Verdict.PATIENT)
+        late = {share for share, worker in view.running.items() if worker is not None}
+        return Decision(
+            decodable=True,
+            decode_from=tuple(decoder.shares),
+            cancel=tuple(sorted({*view.running, *view.stalled, *view.erased})),
+            late=tuple(sorted(late)),
+            amplification=float(decoder.amplification),
+            inaccurate=not accurate,
+            reason=Verdict.DECODE if accurate else Verdict.LAST,
+        )
+
+    def _deadline(self, view: GroupView, now: float) -> float:
+        """Until when the late shares may still come by themselves.
+
+        Waiting helps only if it saves the whole decode: every missing output has to be a share
+        that runs.
+        """
+        late: list[str | None] = []
+        for share in view.missing.values():
+            if share is None or share not in view.running:
+                return now
+            late.append(view.running[share])
+        since = now if view.decodable_since is None else view.decodable_since
+        patience = self.patience
+        if any(worker in view.slow for worker in late):
+            return since + max(patience.minimum, patience.slow_factor * view.typical)
+        wait = patience.factor * view.typical + view.decode_cost
+        return since + max(patience.minimum, wait)
+
+    def _undecodable(self, view: GroupView, now: float) -> Decision:
+        coming = view.usable | view.running.keys()
+        possible = coming | view.idle
+        if not view.code.is_decodable(possible | view.stalled.keys()):
+            return self._hopeless(view, now)
+        # What runs may be decodable already, yet without the idle shares one straggler would hold
+        # up everything. Outputs that were consumed are run again only if there is no other way.
+        stuck = any(share is None or share not in view.running for share in view.missing.values())
+        spare = view.idle if stuck else view.idle - view.consumed
+        if spare and view.code.is_decodable(coming | spare):
+            return Decision(launch=tuple(sorted(spare)), reason=Verdict.WAIT)
+        if stuck and view.stalled and not view.code.is_decodable(coming):
+            return self._blocked(view, now)
+        return Decision(reason=Verdict.WAIT)
+
+    def _hopeless(self, view: GroupView, now: float) -> Decision:
+        """Coding cannot help: each missing output depends on its own share alone."""
+        for share in view.missing.values():
+            if share in view.erased:
+                return Decision(raise_from=share, reason=Verdict.ERASED)
+        if view.erased and None in view.missing.values():
+            return Decision(raise_from=min(view.erased), reason=Verdict.ERASED)
+        wanted = {share for share in view.missing.values() if share is not None}
+        launch = tuple(sorted(wanted & view.idle))
+        if wanted & view.stalled.keys():
+            return self._blocked(view, now)
+        return Decision(launch=launch, reason=Verdict.PLAIN)
+
+    def _blocked(self, view: GroupView, now: float) -> Decision:
+        workers = frozenset[str]().union(*view.stalled.values())
+        evict_at = (now if view.suspect_since is None else view.suspect_since) + (
+            self.patience.evict_after
+        )
+        return Decision(
+            blocked_by=workers,
+            evict=workers if now >= evict_at else frozenset(),
+            wake_at=evict_at if now < evict_at else None,
+            reason=Verdict.BLOCKED,
+        )

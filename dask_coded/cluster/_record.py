@@ -1,0 +1,108 @@
+"""What happened to groups, as plain data that fits in a message."""
+
+import pickle
+from collections import deque
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from dask_coded.cluster._group import Group
+from dask_coded.errors import AmplificationWarning
+
+__all__ = ["History", "entry_of", "totals", "warning_event"]
+
+
+def entry_of(group: Group, resolved_at: float | None) -> dict[str, Any]:
+    """A group as plain data: numbers, strings, lists and dicts with string keys."""
+    spec = group.spec
+    began = min(group.started.values(), default=group.submitted)
+    return {
+        "group": spec.group,
+        "code": repr(spec.code),
+        "n_shares": spec.code.n_shares,
+        "n_outputs": len(spec.output_keys),
+        "submitted": group.submitted,
+        "arrived": sorted(group.took),
+        "late": sorted(group.late),
+        "cancelled": sorted(group.cancelled),
+        "erased": sorted(group.erased),
+        "suspects": dict(group.suspects),
+        "workers": {str(share): worker for share, worker in group.ran_on.items()},
+        "decoded": group.decoded,
+        "replanned": group.replanned,
+        "amplification": group.amplification,
+        "resolve_seconds": None if resolved_at is None else resolved_at - began,
+        "free_seconds": {},
+    }
+
+
+def totals(entries: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Sums and extremes over groups."""
+    entries = list(entries)
+    resolve = sorted(e["resolve_seconds"] for e in entries if e["resolve_seconds"] is not None)
+    free = sorted(seconds for e in entries for seconds in e["free_seconds"].values())
+    amplification = [e["amplification"] for e in entries if e["amplification"] is not None]
+    return {
+        "groups": len(entries),
+        **{
+            name: sum(len(e[name]) for e in entries)
+            for name in ("arrived", "late", "cancelled", "erased")
+        },
+        "decoded": sum(e["decoded"] for e in entries),
+        "replanned": sum(e["replanned"] for e in entries),
+        "suspects": sorted({worker for e in entries for worker in e["suspects"]}),
+        "amplification": max(amplification, default=None),
+        "resolve_seconds": _quantiles(resolve),
+        "free_seconds": _quantiles(free),
+    }
+
+
+def _quantiles(values: list[float]) -> dict[str, float]:
+    if not values:
+        return {}
+    last = len(values) - 1
+    return {name: values[round(q * last)] for name, q in (("p50", 0.5), ("p95", 0.95), ("max", 1))}
+
+
+class History:
+    """The last groups, and the slots that have not been heard of since they were asked to stop."""
+
+    _WAIT = 60.0
+
+    def __init__(self, length: int) -> None:
+        self.entries: deque[dict[str, Any]] = deque(maxlen=length)
+        self._stopping: dict[str, tuple[dict[str, Any], int, float]] = {}
+
+    def add(self, entry: dict[str, Any]) -> None:
+        self.entries.append(entry)
+
+    def stopping(self, key: str, entry: dict[str, Any], share: int, now: float) -> None:
+        """A share was cancelled while it may still run."""
+        self._stopping = {
+            name: known for name, known in self._stopping.items() if now - known[2] < self._WAIT
+        }
+        self._stopping[key] = (entry, share, now)
+
+    def stopped(self, key: str, now: float) -> None:
+        """A worker says that the slot of a cancelled share is free."""
+        known = self._stopping.pop(key, None)
+        if known is not None:
+            entry, share, since = known
+            entry["free_seconds"][str(share)] = now - since
+
+    def data(self, suspects: Mapping[str, float], slow: Iterable[str]) -> dict[str, Any]:
+        return {
+            "groups": list(self.entries),
+            "totals": totals(self.entries),
+            "suspects": dict(suspects),
+            "slow": sorted(slow),
+        }
+
+
+def warning_event(group: Group, amplification: float, eps: float, tolerance: float) -> Any:
+    """An event that makes every client of the scheduler warn."""
+    text = (
+        f"a group of {group.spec.code!r} asked for a relative error of {tolerance:.1e}; from the "
+        f"shares that could be had, decoding may amplify rounding to {amplification * eps:.1e} "
+        f"(amplification {amplification:.1e}). Use more parity, or a better conditioned code."
+    )
+    return {"message": pickle.dumps(text), "category": pickle.dumps(AmplificationWarning)}

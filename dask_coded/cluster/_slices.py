@@ -1,0 +1,106 @@
+"""Products in slices, which stop when nobody wants them any more.
+
+A thread cannot be killed. A share that was cancelled would keep its slot until it is done, and
+the next group would wait behind it. So a product looks between slices at what the worker thinks
+of the task that runs it; outside a worker there is nothing to look at, and it is one plain call.
+"""
+
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from distributed.threadpoolexecutor import thread_state
+
+from dask_coded.cluster._settings import slice_seconds
+from dask_coded.typing import AnyArray
+
+__all__ = ["ShareCancelled", "cancelled_check", "sliced_matmul"]
+
+_FIRST_FLOP = 2e7
+"""Work of the first slice: a few milliseconds on any machine of the last ten years."""
+
+
+class ShareCancelled(Exception):
+    """Nobody wants this share any more; the worker has forgotten it and drops the exception."""
+
+
+def cancelled_check() -> Callable[[], bool] | None:
+    """A function that says whether the task on this thread was cancelled; None outside a worker."""
+    execution = getattr(thread_state, "execution_state", None)
+    key = getattr(thread_state, "key", None)
+    worker = execution.get("worker") if isinstance(execution, dict) else None
+    if worker is None or key is None:
+        return None
+    tasks = worker.state.tasks
+
+    def cancelled() -> bool:
+        ts = tasks.get(key)
+        return ts is None or ts.state == "cancelled"
+
+    return cancelled
+
+
+def _tell(started: float) -> None:
+    worker = thread_state.execution_state["worker"]
+    event = {"action": "slot-free", "key": str(thread_state.key), "ran": perf_counter() - started}
+    worker.loop.add_callback(worker.log_event, "dask-coded", event)
+
+
+def sliced_matmul(a: AnyArray, b: AnyArray) -> AnyArray:
+    """``a @ b``, given up between two slices of rows if the task was cancelled.
+
+    Parameters
+    ----------
+    a
+        ``(m, k)``, or anything ``@`` accepts; only matrices of two dimensions are sliced.
+    b
+        ``(k, n)`` or ``(k,)``.
+
+    Returns
+    -------
+    product
+        What ``a @ b`` is, to rounding.
+
+    Raises
+    ------
+    ShareCancelled
+        Only inside a worker, whose task has been cancelled meanwhile.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> sliced_matmul(np.eye(2), np.array([3.0, 4.0]))
+    array([3., 4.])
+    """
+    cancelled = cancelled_check()
+    if cancelled is None or getattr(a, "ndim", 0) != 2 or getattr(b, "ndim", 0) not in (1, 2):
+        return a @ b
+    started = perf_counter()
+    rows = a.shape[0]
+    columns = b.shape[1] if b.ndim == 2 else 1
+    flop_per_row = max(2.0 * a.shape[1] * columns, 1.0)
+    step = max(1, int(_FIRST_FLOP / flop_per_row))
+    if cancelled():
+        _tell(started)
+        raise ShareCancelled(str(thread_state.key))
+    if step >= rows:
+        return a @ b
+    limit = slice_seconds()
+    product = None
+    row = 0
+    while row < rows:
+        before = perf_counter()
+        part = a[row : row + step] @ b
+        if product is None:
+            # The first part knows the type: of NumPy's promotion, and of the library.
+            product = np.empty_like(part, shape=(rows, *part.shape[1:]))
+        product[row : row + step] = part
+        row += step
+        if row < rows and cancelled():
+            _tell(started)
+            raise ShareCancelled(str(thread_state.key))
+        speed = min(step, part.shape[0]) / max(perf_counter() - before, 1e-6)
+        # Never more than twice as far at once: a slice that was lucky says little of the next.
+        step = max(1, min(int(speed * limit), 2 * step))
+    return product

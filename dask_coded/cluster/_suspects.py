@@ -1,0 +1,85 @@
+"""Which workers are silent for too long. Pure: times in, names out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+__all__ = ["Suspicion", "Watch"]
+
+
+@dataclass(frozen=True)
+class Suspicion:
+    """How long silence may last, in seconds or heartbeats."""
+
+    factor: float = 3.0
+    """Heartbeats that may be missed."""
+    minimum: float = 1.0
+
+    def limit(self, heartbeat: float) -> float:
+        return max(self.minimum, self.factor * heartbeat)
+
+
+@dataclass
+class Watch:
+    """Workers that were silent for longer than the limit, and since when they are suspect.
+
+    A watcher that was stopped itself, or too busy to read its mail, has not heard anybody: the
+    time between two looks counts as silence only as far as it was expected.
+
+    Examples
+    --------
+    >>> watch = Watch(Suspicion(factor=3, minimum=1))
+    >>> watch.look({"a": 10.0, "b": 8.0}, now=10.0, heartbeat=0.5, interval=0.1)
+    (frozenset({'b'}), frozenset())
+    >>> watch.look({"a": 10.0, "b": 10.05}, now=10.1, heartbeat=0.5, interval=0.1)
+    (frozenset(), frozenset({'b'}))
+    """
+
+    suspicion: Suspicion
+    since: dict[str, float] = field(default_factory=dict)
+    """When each suspect became one."""
+    _last_look: float | None = None
+    _deaf_until: float = float("-inf")
+
+    def look(
+        self, last_heard: Mapping[str, float], now: float, heartbeat: float, interval: float
+    ) -> tuple[frozenset[str], frozenset[str]]:
+        """New suspects, and suspects that are trusted again.
+
+        Parameters
+        ----------
+        last_heard
+            When each worker was last heard of.
+        now
+            The present, on the same clock.
+        heartbeat
+            Seconds between two heartbeats of a healthy worker.
+        interval
+            Seconds after which the next look was meant to come.
+        """
+        limit = self.suspicion.limit(heartbeat)
+        if self._last_look is not None and now - self._last_look > max(5 * interval, limit / 2):
+            self._deaf_until = now
+        self._last_look = now
+        silent = {
+            worker
+            for worker, heard in last_heard.items()
+            if now - max(heard, self._deaf_until) > limit
+        }
+        heard_again = {
+            worker
+            for worker, since in self.since.items()
+            if worker not in last_heard or last_heard[worker] > since
+        }
+        new = silent - self.since.keys()
+        for worker in heard_again:
+            del self.since[worker]
+        self.since.update(dict.fromkeys(new, now))
+        return frozenset(new), frozenset(heard_again)
+
+    def rest(self) -> None:
+        """Nobody looks for a while; the time until the next look says nothing."""
+        self._last_look = None
+
+    @property
+    def suspects(self) -> frozenset[str]:
+        return frozenset(self.since)
