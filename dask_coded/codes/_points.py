@@ -6,7 +6,10 @@ about twelve; orthonormal trigonometric functions on the circle obey the same al
 unitary image of the powers of roots of unity) and are as well conditioned as those.
 """
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 
 from dask_coded.errors import ParameterError
 from dask_coded.fields import COMPLEX, Field
@@ -27,22 +30,16 @@ def ladder(
         points = _distinct_points(field, n_points)
         exponents = stride * np.arange(size)
         return _powers(field, points, exponents[::-1] if reverse else exponents)
-    angles = 2 * np.pi * np.arange(n_points) / n_points
+    # Frequencies in halves, so that every angle is a whole multiple of pi / n_points.
+    steps = np.arange(n_points)[:, None]
     if field == COMPLEX:
-        frequencies = stride * np.arange(size)
-        turn = -1j if reverse else 1j
-        return np.exp(turn * np.outer(angles, frequencies))
+        cosine, sine = _turn(steps * (2 * stride * np.arange(size)), n_points)
+        return field.asarray(cosine - 1j * sine if reverse else cosine + 1j * sine)
     # Frequencies lie symmetrically about zero: half-integers if size is even.
-    if size % 2:
-        columns = [np.ones(n_points)]
-        frequencies = stride * np.arange(1, size // 2 + 1)
-    else:
-        columns = []
-        frequencies = stride * (np.arange(size // 2) + 0.5)
-    for frequency in frequencies:
-        columns.append(np.sqrt(2) * np.cos(frequency * angles))
-        columns.append(np.sqrt(2) * np.sin(frequency * angles))
-    return np.stack(columns, axis=1)
+    halves = stride * np.arange(1 + size % 2, size, 2)
+    waves = np.stack(_turn(steps * halves, n_points), axis=2).reshape(n_points, -1)
+    constant = np.ones((n_points, size % 2))
+    return field.asarray(np.concatenate([constant, np.sqrt(np.longdouble(2)) * waves], axis=1))
 
 
 def cardinal_ladder(field: Field, n_points: int, size: int) -> Array:
@@ -51,8 +48,22 @@ def cardinal_ladder(field: Field, n_points: int, size: int) -> Array:
     Rows are in share order, as :func:`spread_first` arranges the points: rows ``0 .. size - 1``
     are the identity, so these shares hold the blocks themselves.
     """
-    values = ladder(field, n_points, size)[spread_first(n_points, size)]
-    cardinal = field.matmul(values, field.inverse(values[:size]))
+    points = np.array(spread_first(n_points, size))
+    if field.exact:
+        values = ladder(field, n_points, size)[points]
+        cardinal = field.matmul(values, field.inverse(values[:size]))
+    else:
+        # Lagrange's product, in which every factor is accurate to its last digit. Inverting the
+        # ladder would lose a digit or two, which decoding then amplifies like any other error.
+        steps = points[:, None] - points[None, :size]
+        chords = 2 * _turn(steps, n_points)[1]
+        chords[steps == 0] = 1
+        products = chords.prod(axis=1, keepdims=True)
+        cardinal = products / products[:size].T / chords
+        if field == COMPLEX:
+            cosine, sine = _turn(steps * (size - 1), n_points)
+            cardinal = cardinal * (cosine + 1j * sine)
+        cardinal = field.asarray(cardinal)
     cardinal[:size] = np.eye(size, dtype=cardinal.dtype)
     return cardinal
 
@@ -93,3 +104,13 @@ def _powers(field: Field, points: Array, exponents: Array) -> Array:
     for exponent in range(1, highest + 1):
         table[:, exponent] = field.multiply(table[:, exponent - 1], points)
     return table[:, exponents]
+
+
+def _turn(steps: npt.NDArray[np.int64], n_points: int) -> tuple[Any, Any]:
+    """Cosine and sine of ``pi * steps / n_points``, in extended precision where there is one.
+
+    Whole turns are taken off while the angle is still an integer: of a large angle rounded to
+    float64 the sine has lost as many digits as the angle is large.
+    """
+    angles = (steps % (2 * n_points)) * (np.arctan2(np.longdouble(0), np.longdouble(-1)) / n_points)
+    return np.cos(angles), np.sin(angles)
