@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from dask.typing import Key
 from distributed.metrics import time
 
-from dask_coded.cluster._group import Group, Health, spare_key
+from dask_coded.cluster._group import Group, Health, addresses
 from dask_coded.cluster._placement import decode_worker, homes, spread
 from dask_coded.cluster._policy import DEFAULT_TOLERANCE, Decision, GroupView, Policy
 from dask_coded.cluster._record import History, entry_of, warning_event
@@ -173,7 +173,7 @@ class Conductor:
             return
         for key in [key for key in group.decoding if self._settled(key)]:
             del group.decoding[key]
-            self.state.restore(key, spare_key(key))
+            self.state.restore(key)
         now = time()
         view = group.view(self.state, self.health())
         decision = self._policy.decide(view, now)
@@ -242,8 +242,10 @@ class Conductor:
         tasks = {key: combination(group.spec, key, shares, before) for key in outputs}
         for key in outputs:
             group.decoding[key] = tuple(shares)
-        self.state.rewrite(tasks, () if worker is None else (worker,), spare_key)
-        group.held.difference_update(outputs)
+        near = () if worker is None else (worker,)
+        self.state.rewrite(
+            tasks, {key: self._where(task.dependencies, near) for key, task in tasks.items()}
+        )
         group.decoded += len(outputs)
         group.amplification = decision.amplification
         if decision.inaccurate and decision.amplification and not group.warned:
@@ -253,6 +255,13 @@ class Conductor:
             self.scheduler.log_event("warn", event)
         rest = [before[share] for share in decision.cancel if before[share] not in outputs]
         self._stop(group, rest)
+
+    def _where(self, inputs: Iterable[Key], near: Iterable[str]) -> Iterable[str]:
+        """An output that is one survivor's result stays there, any other goes with the rest."""
+        held = [
+            addresses(ts) - self._suspects.keys() for key in inputs if (ts := self.state.task(key))
+        ]
+        return held[0] or near if len(held) == 1 else near
 
     def _mark_late(self, group: Group, view: GroupView, decision: Decision, now: float) -> None:
         for share in decision.late:

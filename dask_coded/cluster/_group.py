@@ -9,22 +9,15 @@ import numpy as np
 from dask.typing import Key
 
 from dask_coded.cluster._policy import GroupView
-from dask_coded.cluster._scheduler_state import UNFINISHED, SchedulerState
+from dask_coded.cluster._scheduler_state import UNFINISHED, SchedulerState, spare_key
 from dask_coded.graph import GroupSpec
 
 if TYPE_CHECKING:
     from distributed.scheduler import TaskState, WorkerState
 
-__all__ = ["Group", "Health", "spare_key"]
+__all__ = ["Group", "Health", "addresses", "stuck"]
 
 _LATENCY = 0.005
-
-
-def spare_key(key: Key) -> Key:
-    """Where the work of a rewritten output is kept."""
-    if isinstance(key, tuple):
-        return (f"spare-{key[0]}", *key[1:])
-    return f"spare-{key!s}"
 
 
 @dataclass(frozen=True)

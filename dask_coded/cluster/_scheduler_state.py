@@ -30,12 +30,19 @@ from dask_coded.graph import DataShareTask, GroupSpec, spec_of
 if TYPE_CHECKING:
     from distributed.scheduler import Scheduler, TaskState
 
-__all__ = ["CLIENT", "SchedulerState"]
+__all__ = ["CLIENT", "UNFINISHED", "SchedulerState", "spare_key"]
 
 #: Name of our own client on the scheduler.
 CLIENT = "dask-coded"
 #: States in which a task stands between submission and result.
 UNFINISHED = frozenset({"waiting", "processing", "queued", "no-worker"})
+
+
+def spare_key(key: Key) -> Key:
+    """Where the work of a rewritten key is kept."""
+    if isinstance(key, tuple):
+        return (f"spare-{key[0]}", *key[1:])
+    return f"spare-{key!s}"
 
 
 def _stimulus(name: str) -> str:
@@ -226,20 +233,18 @@ class SchedulerState:
 
     # Rewriting
 
-    def rewrite(self, tasks: Mapping[Key, Any], workers: Iterable[str], aside: Callable) -> None:  # type: ignore[type-arg]
+    def rewrite(self, tasks: Mapping[Key, Any], workers: Mapping[Key, Iterable[str]]) -> None:
         """Give unfinished, or unreachable, keys other tasks.
+
+        The work that is replaced is set aside under :func:`spare_key`.
 
         Parameters
         ----------
         tasks
             New task of each key. Its dependencies have to be known.
         workers
-            Where to run them, if possible.
-        aside
-            ``aside(key) -> Key | None``: key under which to keep the work that is replaced, if it
-            is worth keeping.
+            Where to run each, if possible.
         """
-        workers = set(workers)
         stimulus = _stimulus("rewrite")
         recommendations: dict[Key, Any] = {}
         for key, task in tasks.items():
@@ -247,8 +252,7 @@ class SchedulerState:
             self._held.pop(key, None)
             if ts.state != "released":
                 recommendations.update(self.scheduler.transition(key, "released", stimulus))
-            if (spare := aside(key)) is not None:
-                self._set_aside(ts, spare)
+            self._set_aside(ts)
             for dts in list(ts.dependencies):
                 self._unlink(ts, dts)
                 if self._unneeded(dts):
@@ -258,7 +262,7 @@ class SchedulerState:
             ts.run_spec = task
             ts.waiting_on = None
             ts.host_restrictions = None
-            ts.worker_restrictions, ts.loose_restrictions = workers, True
+            ts.worker_restrictions, ts.loose_restrictions = set(workers[key]), True
         needed = {name for task in tasks.values() for name in task.dependencies}
         recommendations = {
             name: state
@@ -271,7 +275,8 @@ class SchedulerState:
         self.scheduler.transitions(recommendations, stimulus)
         self.scheduler.stimulus_queue_slots_maybe_opened(stimulus_id=stimulus)
 
-    def _set_aside(self, ts: "TaskState", key: Key) -> None:
+    def _set_aside(self, ts: "TaskState") -> None:
+        key = spare_key(ts.key)
         if key in self.scheduler.tasks or ts.run_spec is None:
             return
         spare = self.scheduler.new_task(key, ts.run_spec, "released", computation=None)
@@ -282,10 +287,10 @@ class SchedulerState:
         for dts in ts.dependencies:
             self._link(spare, dts)
 
-    def restore(self, key: Key, spare: Key) -> None:
+    def restore(self, key: Key) -> None:
         """Give a key that has its result the work back which was set aside."""
         ts = self.scheduler.tasks.get(key)
-        old = self.scheduler.tasks.get(spare)
+        old = self.scheduler.tasks.get(spare_key(key))
         if ts is None or old is None or old.run_spec is None:
             return
         for dts in list(ts.dependencies):
@@ -294,7 +299,7 @@ class SchedulerState:
             self._link(ts, dts)
         ts.run_spec = old.run_spec.substitute({}, key=key)
         ts.worker_restrictions, ts.loose_restrictions = None, False
-        self.forget([spare])
+        self.forget([old.key])
 
     # Errors
 

@@ -7,7 +7,6 @@ of the task that runs it; outside a worker there is nothing to look at, and it i
 
 from collections.abc import Callable
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 from distributed.threadpoolexecutor import thread_state

@@ -20,7 +20,7 @@ from dask.typing import Key
 
 from dask_coded.codes import AbstractCode
 from dask_coded.errors import ParameterError
-from dask_coded.fields import REAL, Field
+from dask_coded.fields import PAIRED, REAL, Field
 from dask_coded.kernels import combine
 from dask_coded.typing import AnyArray, Array
 
@@ -122,17 +122,22 @@ def combine_results(
     >>> combine_results(np.array([1.0, -1.0]), np.array([5.0, 7.0]), np.array([1.0]), shape=(1,))
     array([4.])
     """
-    (output,) = combine(np.asarray(weights)[None, :], _padded(results), field=field)
+    weights = np.asarray(weights)
+    # Halves of paired rows have to be of one size.
+    even = field == PAIRED and bool(weights.imag.any())
+    (output,) = combine(weights[None, :], _padded(results, even), field=field)
     if shape is not None and output.shape != shape:
         output = output[tuple(slice(length) for length in shape)]
     return output if dtype is None else output.astype(dtype, copy=False)
 
 
-def _padded(results: Sequence[AnyArray]) -> list[AnyArray]:
-    lengths = {result.shape for result in results}
-    if len(lengths) == 1:
+def _padded(results: Sequence[AnyArray], even: bool) -> list[AnyArray]:
+    shapes = {result.shape for result in results}
+    common = tuple(max(axis) for axis in zip(*shapes, strict=True))
+    if even and common[0] % 2:
+        common = (common[0] + 1, *common[1:])
+    if shapes == {common}:
         return list(results)
-    common = tuple(max(axis) for axis in zip(*lengths, strict=True))
     return [
         np.pad(result, [(0, want - have) for want, have in zip(common, result.shape, strict=True)])
         for result in results
@@ -241,6 +246,8 @@ class DecodeTask(_GroupTask):
         everything = tuple(range(spec.code.n_shares))
         task = combination(spec, key, everything)
         super().__init__(key, task.func, *task.args, **task.kwargs)
+        # Shares without weight are needed too, in case others do not come.
+        self._dependencies = frozenset(spec.share_keys)
 
     def substitute(self, subs: dict[Key, Any], key: Key | None = None) -> "DecodeTask":
         names = self._new_names(subs, key)

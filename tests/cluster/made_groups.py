@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from dask._task_spec import Task, TaskRef
 from dask.highlevelgraph import HighLevelGraph
-from distributed import Event, Semaphore
+from distributed import Event
 
 from dask_coded.codes import MDS, AbstractCode
 from dask_coded.graph import DataShareTask, DecodeTask, GroupSpec
@@ -24,6 +24,10 @@ def gated(value: Any, gate: str | None) -> Any:
 def failing(value: Any, gate: str | None) -> Any:
     gated(value, gate)
     raise ZeroDivisionError(f"share {gate}")
+
+
+def multiplied(value: Any, operand: Any, gate: str | None) -> Any:
+    return gated(value * operand, gate)
 
 
 def blocks(k: int, seed: int = 0) -> list[np.ndarray]:
@@ -86,6 +90,16 @@ class MadeGroup:
             for key in self.keys:
                 self.graph[key] = DecodeTask(key, spec=self.spec)
 
+    def scaled(self, share: int, operand: Any) -> Any:
+        """The task of a share that multiplies its value by an operand, which has to be ones."""
+        task = self.graph[self.share_keys[share]]
+        value, gate = task.args
+        if isinstance(task, DataShareTask):
+            return DataShareTask(
+                task.key, multiplied, value, TaskRef(operand), gate, spec=self.spec
+            )
+        return Task(task.key, multiplied, value, TaskRef(operand), gate)
+
     def check(self, got: Sequence[Any]) -> None:
         np.testing.assert_allclose(got, self.outputs, rtol=1e-10)
 
@@ -104,4 +118,4 @@ class Collection:
         return self._keys
 
 
-__all__ = ["Collection", "MadeGroup", "Semaphore", "blocks", "failing", "gated"]
+__all__ = ["Collection", "MadeGroup", "blocks", "failing", "gated"]

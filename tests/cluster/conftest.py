@@ -1,0 +1,15 @@
+"""Lets the tests of this folder import their helper, in this process and in worker processes."""
+
+import sys
+from pathlib import Path
+
+import cloudpickle
+
+# Configuration defaults have to be known before distributed's test helpers remember them.
+import dask_coded.cluster  # noqa: F401
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import made_groups  # noqa: E402
+
+cloudpickle.register_pickle_by_value(made_groups)
