@@ -10,6 +10,6 @@ import dask_coded.cluster  # noqa: F401
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import made_groups  # noqa: E402
+import made_groups
 
 cloudpickle.register_pickle_by_value(made_groups)
