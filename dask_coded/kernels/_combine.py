@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 
 from dask_coded.errors import BlockShapeError, WeightsError
-from dask_coded.fields import COMPLEX, REAL, Field
+from dask_coded.fields import COMPLEX, PAIRED, REAL, Field
 from dask_coded.kernels._backends import backend_for
+from dask_coded.kernels._paired import combine_paired
 from dask_coded.typing import AnyArray, Array
 
 __all__ = ["combine"]
@@ -25,13 +26,15 @@ def combine(
     Parameters
     ----------
     weights
-        Matrix ``(o, i)`` of finite numbers; taken as float64 (``REAL``), complex128 (``COMPLEX``)
-        or elements of the prime field, whatever the dtype of the data.
+        Matrix ``(o, i)`` of finite numbers; taken as float64 (``REAL``), complex128 (``COMPLEX``,
+        ``PAIRED``) or elements of the prime field, whatever the dtype of the data.
     blocks
         The i arrays, all of one shape, in any memory layout: each its own array, not stacked.
     field
         Arithmetic. ``REAL`` also serves complex blocks, and integer ones where the weights are
-        whole; ``COMPLEX`` makes complex outputs; ``PrimeField`` takes integer blocks of elements.
+        whole; ``COMPLEX`` makes complex outputs; ``PAIRED`` takes real blocks, whose upper and
+        lower halves along the first axis are real and imaginary part; ``PrimeField`` takes
+        integer blocks of elements.
     out
         The o arrays to write into, if they are there already; they must not overlap the blocks
         or each other.
@@ -47,7 +50,8 @@ def combine(
         If the weights are no matrix, hold NaN or infinity, or are complex under ``REAL``.
     BlockShapeError
         If there are no blocks, or not as many as weight columns; if blocks or `out` differ in
-        shape; if `out` has the wrong dtype, is read-only, or overlaps.
+        shape; if `out` has the wrong dtype, is read-only, or overlaps; if paired blocks have an
+        odd first axis.
     UnsupportedDtypeError
         If there is no accurate arithmetic for the blocks: integers with fractional weights,
         objects, long doubles, arrays of an unknown library.
@@ -96,6 +100,8 @@ def combine(
                 f"blocks must have one shape; block 0 has {shape}, block {index} has "
                 f"{tuple(block.shape)}. Pad the smaller ones"
             )
+    if field == PAIRED:
+        return combine_paired(backend, matrix, given, out)
     return backend(matrix, given, field=field, out=out)
 
 
@@ -116,6 +122,6 @@ def _checked_weights(weights: Any, field: Field) -> Array:
             f"weights must be finite; the weight of block {column} in output {row} is "
             f"{array[row, column]}. Look at how they were solved for"
         )
-    if kind == "c" and field != COMPLEX:
-        raise WeightsError(f"complex weights need field=COMPLEX; got {field!r}")
+    if kind == "c" and field not in (COMPLEX, PAIRED):
+        raise WeightsError(f"complex weights need field=COMPLEX or field=PAIRED; got {field!r}")
     return field.asarray(weights)
