@@ -1,7 +1,47 @@
 """Coded computation for Dask: a computation finishes when enough of the cluster has answered."""
 
+from dask_coded.codes import LT as LT
+from dask_coded.codes import MDS as MDS
+from dask_coded.codes import AbstractCode as AbstractCode
+from dask_coded.codes import Decoder as Decoder
+from dask_coded.codes import Entangled as Entangled
+from dask_coded.codes import GeneralizedPolyDot as GeneralizedPolyDot
+from dask_coded.codes import Lagrange as Lagrange
+from dask_coded.codes import MatDot as MatDot
+from dask_coded.codes import Polynomial as Polynomial
+from dask_coded.codes import Product as Product
+from dask_coded.codes import Replication as Replication
+from dask_coded.codes import Uncoded as Uncoded
 from dask_coded.errors import AmplificationWarning as AmplificationWarning
 from dask_coded.errors import CodedError as CodedError
 from dask_coded.errors import NotDecodableError as NotDecodableError
+from dask_coded.fields import COMPLEX as COMPLEX
+from dask_coded.fields import PAIRED as PAIRED
+from dask_coded.fields import REAL as REAL
+from dask_coded.fields import PrimeField as PrimeField
+from dask_coded.kernels import combine as combine
+
+__all__ = [
+    "COMPLEX",
+    "LT",
+    "MDS",
+    "PAIRED",
+    "REAL",
+    "AbstractCode",
+    "AmplificationWarning",
+    "CodedError",
+    "Decoder",
+    "Entangled",
+    "GeneralizedPolyDot",
+    "Lagrange",
+    "MatDot",
+    "NotDecodableError",
+    "Polynomial",
+    "PrimeField",
+    "Product",
+    "Replication",
+    "Uncoded",
+    "combine",
+]
 
 __version__ = "0.1.0"

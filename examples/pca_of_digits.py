@@ -14,7 +14,7 @@ from sklearn.datasets import load_digits
 from dask_coded import MDS, combine
 
 N_COMPONENTS = 6
-N_ITERATIONS = 40
+N_ITERATIONS = 80
 N_LOST = 3
 
 
@@ -49,8 +49,9 @@ def main():
     print("iteration  lost in X @ V  lost in X.T @ Y  amplification  worst relative error")
     v = np.linalg.qr(rng.standard_normal((x.shape[1], N_COMPONENTS))).Q
     for iteration in range(N_ITERATIONS):
-        lost = [np.sort(rng.choice(code.n_shares, N_LOST, replace=False)) for _ in range(2)]
-        survivors = [np.setdiff1d(np.arange(code.n_shares), gone).tolist() for gone in lost]
+        order = [rng.permutation(code.n_shares).tolist() for _ in range(2)]
+        lost = [sorted(shares[:N_LOST]) for shares in order]
+        survivors = [sorted(shares[N_LOST:]) for shares in order]
 
         y, first = rows.product(v, survivors[0])
         w, second = columns.product(y, survivors[1])
@@ -58,7 +59,7 @@ def main():
         error = np.abs(w - exact).max() / np.abs(exact).max()
         v = np.linalg.qr(w).Q
 
-        if iteration % 5 == 0:
+        if iteration % 10 == 0:
             amplification = max(first.amplification, second.amplification)
             print(
                 f"{iteration:9d}  {lost[0]!s:>13}  {lost[1]!s:>15}"

@@ -25,22 +25,14 @@ def commands() -> list[str]:
     return [line for _, body in fences("shell") for line in body.splitlines()]
 
 
-@pytest.mark.parametrize(
-    ("line", "source"), fences("python"), ids=lambda value: value if isinstance(value, int) else ""
-)
-def test_snippet_runs(
-    line: int, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_snippets_run_in_reading_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    # Blank lines in front, so that a traceback points at the line of the README.
-    program = compile("\n" * (line - 1) + source, str(ROOT / "README.md"), "exec")
+    snippets = fences("python")
+    assert snippets
     namespace: dict[str, object] = {"__name__": "__main__"}
-    exec(program, namespace)
-    assert len(namespace) > 1
-
-
-def test_there_are_snippets() -> None:
-    assert fences("python")
+    for line, source in snippets:
+        # Blank lines in front, so that a traceback points at the line of the README.
+        exec(compile("\n" * (line - 1) + source, str(ROOT / "README.md"), "exec"), namespace)
 
 
 def test_two_commands_each_install_and_run() -> None:
