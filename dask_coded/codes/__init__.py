@@ -14,6 +14,7 @@ from dask_coded.codes._polynomial import Polynomial as Polynomial
 from dask_coded.codes._product import Product as Product
 from dask_coded.codes._registry import register as register
 from dask_coded.codes._registry import registered as registered
+from dask_coded.codes._repair import Repair as Repair
 from dask_coded.codes._replication import Replication as Replication
 from dask_coded.codes._uncoded import Uncoded as Uncoded
 
@@ -30,6 +31,7 @@ __all__ = [
     "MatDot",
     "Polynomial",
     "Product",
+    "Repair",
     "Replication",
     "Uncoded",
     "register",

@@ -97,6 +97,15 @@ class Algebra:
         wanted = np.ascontiguousarray(self._targets.astype(self._responses.dtype))
         return tuple(frozenset(rows.get(row.tobytes(), ())) for row in wanted)
 
+    def direct(self) -> tuple[int | None, ...]:
+        # Where several shares hold one output, or one share several outputs, spread them out.
+        taken: set[int] = set()
+        found: list[int | None] = []
+        for holders in self._holders:
+            found.append(min(holders - taken or holders, default=None))
+            taken.update(found[-1:])  # type: ignore[arg-type]
+        return tuple(found)
+
     def survivors(self, shares: Shares) -> frozenset[int]:
         """The shares as a set, checked."""
         found = frozenset(shares)

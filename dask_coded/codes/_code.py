@@ -83,6 +83,10 @@ class AbstractCode(abc.ABC):
         """
         return tuple(range(self.n_shares))
 
+    def direct(self) -> tuple[int | None, ...]:
+        """For each output a share whose result *is* that output, None where none is."""
+        return algebra(self).direct()
+
     def is_decodable(self, survivors: Shares) -> bool:
         """Whether the results of `survivors` determine every output.
 

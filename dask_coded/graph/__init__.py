@@ -1,17 +1,39 @@
 """From chunks to shares: tasks of a group, and the graphs made of them."""
 
+from dask_coded.graph._build import Work as Work
+from dask_coded.graph._build import group_tasks as group_tasks
+from dask_coded.graph._layers import layered as layered
+from dask_coded.graph._layers import merged as merged
+from dask_coded.graph._matmul import MatmulGroups as MatmulGroups
+from dask_coded.graph._matmul import product_tasks as product_tasks
+from dask_coded.graph._rows import decoded_rows as decoded_rows
+from dask_coded.graph._rows import encoded_rows as encoded_rows
+from dask_coded.graph._rows import reference as reference
 from dask_coded.graph._tasks import DataShareTask as DataShareTask
 from dask_coded.graph._tasks import DecodeTask as DecodeTask
 from dask_coded.graph._tasks import GroupSpec as GroupSpec
 from dask_coded.graph._tasks import combination as combination
 from dask_coded.graph._tasks import combine_results as combine_results
 from dask_coded.graph._tasks import spec_of as spec_of
+from dask_coded.graph._tiles import Tiles as Tiles
+from dask_coded.graph._tiles import encode_tiles as encode_tiles
 
 __all__ = [
     "DataShareTask",
     "DecodeTask",
     "GroupSpec",
+    "MatmulGroups",
+    "Tiles",
+    "Work",
     "combination",
     "combine_results",
+    "decoded_rows",
+    "encode_tiles",
+    "encoded_rows",
+    "group_tasks",
+    "layered",
+    "merged",
+    "product_tasks",
+    "reference",
     "spec_of",
 ]

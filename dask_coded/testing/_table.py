@@ -10,6 +10,7 @@ from dask_coded.codes import (
     MatDot,
     Polynomial,
     Product,
+    Repair,
     Replication,
     Uncoded,
 )
@@ -41,6 +42,8 @@ CODES: tuple[AbstractCode, ...] = (
     MDS(7, k=4, field=COMPLEX),
     MDS(8, k=5, field=_F257),
     MDS(9, k=6, field=_M61),
+    Repair(MDS(6, k=4)),
+    Repair(MDS(5, k=3, field=_F257)),
     Product(MDS(4, k=3), MDS(3, k=2)),
     Product(MDS(3, k=2, field=_M31), MDS(3, k=2, field=_M31)),
     Product(Replication(4, k=2), MDS(3, k=2)),

@@ -1,0 +1,167 @@
+"""Encoding a matrix once, for many products."""
+
+import math
+from typing import Any
+
+import dask
+import dask.array as da
+import numpy as np
+from dask.base import tokenize
+from dask.utils import parse_bytes
+
+from dask_coded.array._client import current_client, worker_count
+from dask_coded.array._encoded import EncodedArray, Stripe
+from dask_coded.array._plan import default_tolerance, linear_code, shortened
+from dask_coded.codes import AbstractLinearCode
+from dask_coded.errors import BlockShapeError, ParameterError, UnsupportedDtypeError
+from dask_coded.fields import PAIRED
+from dask_coded.graph import encoded_rows, layered
+
+__all__ = ["encode"]
+
+_USUAL_BLOCKS = 8
+
+
+def encode(
+    a: Any,
+    *,
+    parity: int | None = None,
+    code: AbstractLinearCode | None = None,
+    adjoint: bool = False,
+    tolerance: float | None = None,
+) -> EncodedArray:
+    """Encode a matrix whose products are wanted many times.
+
+    Parameters
+    ----------
+    a : array_like (n, d)
+        The matrix; rows are dealt evenly to as many blocks as the code has.
+    parity
+        Shares of each stripe that may be lost; 2 if not given (1 for integers).
+    code
+        A systematic code of one operand, instead of `parity`. The default has one share for each
+        worker of the current client.
+    adjoint
+        Encode the conjugate transpose as well, for ``A.T @ y`` and ``A.H @ y``; twice the memory.
+    tolerance
+        Of products, as in :func:`dask_coded.coded_matmul`.
+
+    Returns
+    -------
+    EncodedArray
+        Lazy; call ``persist()`` to encode on the cluster.
+
+    Raises
+    ------
+    BlockShapeError
+        If `a` is no matrix, is empty, or has unknown chunk sizes.
+    ParameterError
+        If `code` and `parity` are both given, or do not fit the cluster.
+    UnsupportedDtypeError
+        If the dtype has no arithmetic in which to encode.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> A = encode(np.arange(12.0).reshape(6, 2), parity=1)
+    >>> (A @ np.array([1.0, 1.0])).compute(scheduler="sync")
+    array([ 1.,  5.,  9., 13., 17., 21.])
+    """
+    a = da.asanyarray(a)
+    _check(a, code, parity)
+    if parity is None:
+        parity = 2 if a.dtype.kind in "fc" else 1
+    workers = worker_count(current_client())
+    tolerance = default_tolerance(a.dtype) if tolerance is None else float(tolerance)
+    other = _encoded(a.conj().T, code, parity, workers, tolerance) if adjoint else None
+    return _encoded(a, code, parity, workers, tolerance, other)
+
+
+def _check(a: da.Array, code: AbstractLinearCode | None, parity: int | None) -> None:
+    if a.ndim != 2:
+        raise BlockShapeError(
+            f"encode takes a matrix (n, d), got shape {a.shape}; reshape it, or use coded_matmul"
+        )
+    if any(math.isnan(size) for size in a.shape):
+        raise BlockShapeError("encode needs known chunk sizes; call a.compute_chunk_sizes() first")
+    if 0 in a.shape:
+        raise BlockShapeError(f"encode got an empty matrix of shape {a.shape}")
+    if a.dtype.kind not in "iufc" or type(a._meta) is not np.ndarray:
+        raise UnsupportedDtypeError(
+            f"cannot encode chunks of {type(a._meta).__name__} with dtype {a.dtype}; convert to "
+            "NumPy chunks of a float, complex or integer dtype"
+        )
+    if parity is not None and (type(parity) is not int or parity < 0):
+        raise ParameterError(f"parity must be an int of at least 0, got {parity!r}")
+    if code is None:
+        return
+    if parity is not None:
+        raise ParameterError(
+            f"both code={code!r} and parity={parity} were given; a code fixes its parity, give one"
+        )
+    if not isinstance(code, AbstractLinearCode) or None in code.direct() or code.field.exact:
+        raise ParameterError(
+            f"encode needs a systematic floating-point code of one operand such as MDS; "
+            f"got {code!r}"
+        )
+    if a.dtype.kind in "iu" and not np.array_equal(code.generator(), np.round(code.generator())):
+        raise UnsupportedDtypeError(
+            f"{code!r} has fractional coefficients and the matrix is {a.dtype}; use parity=1, "
+            "which is exact, or convert to float64"
+        )
+
+
+def _encoded(
+    a: da.Array,
+    code: AbstractLinearCode | None,
+    parity: int,
+    workers: int | None,
+    tolerance: float,
+    adjoint: EncodedArray | None = None,
+) -> EncodedArray:
+    n_rows, columns = a.shape
+    if code is None:
+        k = _USUAL_BLOCKS if workers is None else max(1, workers - parity)
+        code, _ = linear_code(min(k, n_rows), parity, a.dtype, paired=True)
+    tile_bytes = parse_bytes(dask.config.get("array.chunk-size"))
+    most_rows = max(1, tile_bytes // (columns * a.dtype.itemsize))
+    n_stripes = math.ceil(n_rows / (code.k * most_rows))
+    sizes = _even(n_rows, min(n_stripes * code.k, n_rows))
+    a = a.rechunk({0: sizes, 1: (columns,)})
+    name = f"encoded-{tokenize(a.name, code, tolerance)}"
+    stripes: list[Stripe] = []
+    tasks: dict[Any, Any] = {}
+    for first in range(0, len(sizes), code.k):
+        rows = sizes[first : first + code.k]
+        own = code
+        if len(rows) < code.k:
+            own = shortened(code, len(rows))  # type: ignore[assignment]
+            if own is None:
+                raise ParameterError(
+                    f"{code!r} has {code.k} blocks, the last stripe only {len(rows)}; "
+                    "use an MDS code, or a number of rows that it divides"
+                )
+        height = max(rows)
+        if own.field == PAIRED:
+            height += height % 2
+        spare = own.n_shares - own.k
+        shapes = tuple((size, columns) for size in (*rows, *([height] * spare)))
+        index = len(stripes)
+        tasks.update(
+            encoded_rows(
+                own,
+                [(a.name, first + row, 0) for row in range(len(rows))],
+                [(name, index, share) for share in range(own.n_shares)],
+                shapes=shapes,
+                dtype=str(a.dtype),
+            )
+        )
+        stripes.append(Stripe(own, tuple(rows)))
+    graph = layered(name, tasks, [a])
+    return EncodedArray(name, graph, tuple(stripes), columns, a.dtype, tolerance, adjoint)
+
+
+def _even(total: int, parts: int) -> tuple[int, ...]:
+    """Sizes that differ by one at most."""
+    size, longer = divmod(total, parts)
+    return (size + 1,) * longer + (size,) * (parts - longer)

@@ -1,0 +1,334 @@
+"""One coded product: ``coded_matmul(a, b)``."""
+
+import itertools
+from dataclasses import dataclass
+from typing import Any
+
+import dask.array as da
+import numpy as np
+from dask.base import tokenize
+
+from dask_coded.array._client import current_client, prepare, worker_count
+from dask_coded.array._plan import Choice, choose_code, default_tolerance, shortened
+from dask_coded.cluster import sliced_matmul
+from dask_coded.codes import AbstractCode, AbstractLinearCode
+from dask_coded.errors import (
+    BlockShapeError,
+    ParameterError,
+    UnsupportedDtypeError,
+    UnsupportedOperationError,
+)
+from dask_coded.fields import PAIRED
+from dask_coded.graph import MatmulGroups, encode_tiles, layered, product_tasks
+
+__all__ = ["MatmulPlan", "coded_matmul", "plan_matmul"]
+
+_BYTES_PER_TASK = 256 * 2**20
+
+
+@dataclass(frozen=True, eq=False)
+class MatmulPlan:
+    """How a product will be computed; its ``repr`` says which code and why."""
+
+    a: da.Array
+    b: da.Array
+    """Operands with matching inner chunks, of two dimensions or more (b may be a vector)."""
+    choice: Choice
+    tolerance: float
+
+    @property
+    def code(self) -> AbstractCode | None:
+        """The code, or None for a plain product."""
+        return self.choice.code
+
+    def __repr__(self) -> str:
+        shape = f"{self.a.shape} @ {self.b.shape}"
+        if self.code is None:
+            return f"plain product {shape}: {self.choice.reason}"
+        return (
+            f"coded product {shape} by {self.code!r} on the {self.choice.side}: "
+            f"{self.choice.reason}; any {self.code.recovery_threshold} of {self.code.n_shares} "
+            f"shares decode; amplification times eps up to {self.tolerance:.1e}"
+        )
+
+    def build(self) -> da.Array:
+        """The product as a lazy array."""
+        if self.code is None:
+            return da.matmul(self.a, self.b)
+        return _build(self)
+
+
+def plan_matmul(
+    a: Any,
+    b: Any,
+    *,
+    code: AbstractCode | None = None,
+    parity: int | None = None,
+    tolerance: float | None = None,
+) -> MatmulPlan:
+    """Decide how ``a @ b`` would be coded; parameters as :func:`coded_matmul`.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> a = da.ones((6, 4), chunks=(2, 4))
+    >>> plan_matmul(a, a.T, parity=1).code
+    MDS(n_shares=4, k=3, parity='auto', seed=0, field=REAL)
+    """
+    a, b = da.asanyarray(a), da.asanyarray(b)
+    _check(a, b, code, parity)
+    if a.ndim == 1:
+        a = a[None, :]
+    if b.ndim > 1 or a.ndim > 2:
+        if b.ndim == 1:
+            b = b[:, None]
+        lead = max(a.ndim, b.ndim)
+        a = a[(lead - a.ndim) * (None,)]
+        b = b[(lead - b.ndim) * (None,)]
+    dtype = np.result_type(a.dtype, b.dtype)
+    tolerance = default_tolerance(dtype) if tolerance is None else float(tolerance)
+    if any(np.isnan(size) for array in (a, b) for axis in array.chunks for size in axis):
+        return MatmulPlan(a, b, _plain(code, "chunk sizes are unknown", "compute_chunk_sizes()"), 0)
+    if 0 in (*a.shape, *b.shape):
+        return MatmulPlan(a, b, Choice(None, "rows", "an operand is empty"), 0)
+    if dtype.kind not in "iufc" or not _is_numpy(a, b):
+        what = f"chunks of {type(a._meta).__name__} and {type(b._meta).__name__}, dtype {dtype}"
+        return MatmulPlan(a, b, _plain(code, f"cannot encode {what}", "plain a @ b"), 0)
+    a, b = _unified(a, b)
+    pairable = a.ndim == 2
+    if code is None:
+        client = current_client()
+        columns = 1 if b.ndim == 1 else b.numblocks[-1]
+        choice = choose_code(
+            a.numblocks[-2],
+            columns,
+            dtype,
+            parity=parity,
+            n_workers=worker_count(client),
+            pairable=pairable,
+        )
+        return MatmulPlan(a, b, choice, tolerance)
+    if code.field.exact:
+        raise UnsupportedOperationError(
+            f"{code!r} computes modulo a prime; coded_matmul returns ordinary numbers. Use a code "
+            "over REAL, PAIRED or COMPLEX, or an all-ones parity, which is exact for integers"
+        )
+    if code.field == PAIRED and not pairable:
+        raise UnsupportedOperationError(
+            f"{code!r} pairs the first axis of output chunks, which is a stacking axis here; "
+            "use field=REAL"
+        )
+    if dtype.kind in "iu" and not np.array_equal(code.responses(), np.round(code.responses())):
+        raise UnsupportedDtypeError(
+            f"{code!r} has fractional coefficients and the product is {dtype}; use "
+            "MDS(n, k, parity='ones') or Replication, which are exact, or convert to float64"
+        )
+    side = "rows" if isinstance(code, AbstractLinearCode) else "both"
+    if side == "rows" and b.ndim > 1 and b.numblocks[-1] > a.numblocks[-2]:
+        side = "rows" if code.field == PAIRED else "columns"
+    if code.operation == "polynomial":
+        raise UnsupportedOperationError(f"{code!r} codes maps of single blocks, not products")
+    return MatmulPlan(a, b, Choice(code, side, "asked for"), tolerance)
+
+
+def coded_matmul(
+    a: Any,
+    b: Any,
+    *,
+    code: AbstractCode | None = None,
+    parity: int | None = None,
+    tolerance: float | None = None,
+) -> da.Array:
+    """``a @ b`` that finishes when enough of the cluster has answered.
+
+    Chunk rows of `a` (or chunk columns of `b`) are the blocks of a code. Each share is a product
+    that one worker computes; when enough shares have arrived, the outputs that are missing are
+    decoded from them and the late shares are cancelled.
+
+    Parameters
+    ----------
+    a : array_like (..., m, k) or (k,)
+        Left operand.
+    b : array_like (..., k, n) or (k,)
+        Right operand. Shapes combine as in :func:`numpy.matmul`.
+    code
+        A code of one operand, applied to the side with more chunks, or of two. None chooses from
+        shapes, chunks and workers; ``repr(plan_matmul(a, b))`` says which and why.
+    parity
+        Shares of each group that may be lost, where `code` is None.
+    tolerance
+        Largest acceptable product of amplification and eps; survivors that would exceed it wait
+        for one more share. None: the square root of eps.
+
+    Returns
+    -------
+    dask.array.Array
+        Lazy, with the shape, dtype, chunks and meta of ``a @ b``.
+
+    Raises
+    ------
+    BlockShapeError
+        If the operands do not fit.
+    ParameterError
+        If both `code` and `parity` are given, or either is impossible.
+    UnsupportedDtypeError, UnsupportedOperationError
+        If `code` cannot serve this product.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> a = da.ones((6, 4), chunks=(2, 4))
+    >>> coded_matmul(a, a.T, parity=1).sum().compute(scheduler="sync")
+    np.float64(144.0)
+    """
+    vector = np.ndim(a) == 1, np.ndim(b) == 1
+    plan = plan_matmul(a, b, code=code, parity=parity, tolerance=tolerance)
+    if plan.code is not None:
+        prepare(current_client())
+    product = plan.build()
+    if vector[1] and plan.b.ndim > 1:
+        product = product.squeeze(-1)
+        return product.squeeze(-1) if vector[0] else product
+    if vector[0]:
+        return product.squeeze(0) if vector[1] else product.squeeze(-2)
+    return product
+
+
+def _check(a: da.Array, b: da.Array, code: AbstractCode | None, parity: int | None) -> None:
+    if code is not None and parity is not None:
+        raise ParameterError(
+            f"both code={code!r} and parity={parity} were given; a code fixes its parity, give one"
+        )
+    if code is not None and not isinstance(code, AbstractCode):
+        raise ParameterError(f"code={code!r} is no code; give one of dask_coded.codes")
+    if a.ndim == 0 or b.ndim == 0:
+        raise BlockShapeError("a product takes no scalars; use a * b")
+    left, right = a.shape[-1], b.shape[max(b.ndim - 2, 0)]
+    if left != right and not (np.isnan(left) or np.isnan(right)):
+        raise BlockShapeError(
+            f"inner dimensions differ: {a.shape} @ {b.shape} has {left} against {right}; "
+            "transpose or reshape one operand"
+        )
+    try:
+        np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    except ValueError:
+        raise BlockShapeError(
+            f"stacking dimensions do not broadcast: {a.shape[:-2]} and {b.shape[:-2]}"
+        ) from None
+
+
+def _plain(code: AbstractCode | None, reason: str, remedy: str) -> Choice:
+    if code is not None:
+        raise UnsupportedOperationError(f"{code!r} was asked for, but {reason}; use {remedy}")
+    return Choice(None, "rows", reason)
+
+
+def _is_numpy(*arrays: da.Array) -> bool:
+    return all(type(array._meta) is np.ndarray for array in arrays)
+
+
+def _unified(a: da.Array, b: da.Array) -> tuple[da.Array, da.Array]:
+    """The operands with equal chunks along the inner axis and all stacking axes."""
+    batch = range(a.ndim - 2)
+    left = (*batch, "i", "k")
+    right = ("k",) if b.ndim == 1 else (*batch, "k", "j")
+    _, (a, b) = da.core.unify_chunks(a, left, b, right)
+    return a, b
+
+
+def _build(plan: MatmulPlan) -> da.Array:
+    a, b, code = plan.a, plan.b, plan.code
+    assert code is not None
+    dtype = np.result_type(a.dtype, b.dtype)
+    token = tokenize(a.name, b.name, code, plan.choice.side, plan.tolerance, str(dtype))
+    vector = b.ndim == 1
+    b_blocks = (b.numblocks[0], 1) if vector else b.numblocks[-2:]
+    code = _fitted(plan, code)
+    m, p, n = _splits(code, plan.choice.side)
+    ones = np.ones((code.n_shares, 1), dtype=code.field.dtype)
+    generators = {
+        "rows": lambda: (code.generator(), ones),
+        "columns": lambda: (ones, code.generator()),
+        "both": lambda: (code.generator(0), code.generator(1)),
+    }[plan.choice.side]()
+    positions = -(-a.numblocks[-1] // p)
+    batch = _batch_chunks(a, b)
+    per_position = max(a.chunks[-1]) * (max(a.chunks[-2]) + (1 if vector else max(b.chunks[-1])))
+    groups = MatmulGroups(
+        name=f"coded-matmul-{token}",
+        code=code,
+        splits=(m, p, n),
+        rows=a.chunks[-2],
+        columns=None if vector else b.chunks[-1],
+        positions=positions,
+        batch=batch,
+        dtype=str(dtype),
+        tolerance=plan.tolerance,
+        per_task=max(1, int(_BYTES_PER_TASK // (per_position * dtype.itemsize))),
+    )
+    tasks: dict[Any, Any] = {}
+
+    def tiles(which: int, array: da.Array, blocks: tuple[int, int], counts: tuple[int, int]) -> Any:
+        found: dict[tuple[int, ...], Any] = {}
+
+        def at(place: tuple[int, ...]) -> Any:
+            # A stacking axis of length one serves every index along it.
+            own = tuple(
+                0 if length == 1 else index
+                for index, length in zip(place, array.shape[:-2], strict=True)
+            )
+            if own not in found:
+                encoded = encode_tiles(
+                    f"encode-{'ab'[which]}-{token}",
+                    generators[which],
+                    blocks,
+                    counts,
+                    lambda row, column: (
+                        (array.name, row) if array.ndim == 1 else (array.name, *own, row, column)
+                    ),
+                    code.field,
+                    rows_first=which == 0,
+                    batch=own,
+                )
+                tasks.update(encoded.tasks)
+                strip = len(own)
+                found[own] = {key[strip:]: ref for key, ref in encoded.refs.items()}
+            return found[own]
+
+        return at
+
+    tasks.update(
+        product_tasks(
+            groups,
+            tiles(0, a, (m, p), a.numblocks[-2:]),
+            tiles(1, b, (p, n), b_blocks),
+            sliced_matmul,
+        )
+    )
+    chunks = (*batch, a.chunks[-2]) if vector else (*batch, a.chunks[-2], b.chunks[-1])
+    meta = np.empty((0,) * len(chunks), dtype=dtype)
+    return da.Array(layered(groups.name, tasks, [a, b]), groups.name, chunks, meta=meta)
+
+
+def _fitted(plan: MatmulPlan, code: AbstractCode) -> AbstractCode:
+    """The code, shortened if there are fewer chunks than it has blocks."""
+    if not isinstance(code, AbstractLinearCode):
+        return code
+    count = plan.a.numblocks[-2] if plan.choice.side == "rows" else plan.b.numblocks[-1]
+    return (shortened(code, count) or code) if count < code.k else code
+
+
+def _splits(code: AbstractCode, side: str) -> tuple[int, int, int]:
+    if isinstance(code, AbstractLinearCode):
+        return (code.k, 1, 1) if side == "rows" else (1, 1, code.k)
+    (m, p), (_, n) = code.operand_grids
+    return m, p, n
+
+
+def _batch_chunks(a: da.Array, b: da.Array) -> tuple[tuple[int, ...], ...]:
+    if a.ndim == 2:
+        return ()
+    return tuple(
+        left if sum(left) >= sum(right) else right
+        for left, right in itertools.islice(zip(a.chunks, b.chunks, strict=True), a.ndim - 2)
+    )

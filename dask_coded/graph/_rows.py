@@ -1,0 +1,98 @@
+"""Encoded rows at rest: the tiles of a matrix that is multiplied many times."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from dask._task_spec import Task, TaskRef
+from dask.typing import Key
+
+from dask_coded.codes import AbstractLinearCode, Repair
+from dask_coded.graph._build import Work, group_tasks
+from dask_coded.graph._tasks import Shape, combine_results
+from dask_coded.typing import AnyArray
+
+__all__ = ["decoded_rows", "encoded_rows", "reference"]
+
+
+def reference(key: Key) -> TaskRef:
+    """An argument that stands for the result of another task."""
+    return TaskRef(key)
+
+
+def encoded_rows(
+    code: AbstractLinearCode,
+    chunks: Sequence[Key],
+    shares: Sequence[Key],
+    *,
+    shapes: tuple[Shape, ...],
+    dtype: str,
+) -> dict[Key, Task]:
+    """Tasks of all shares of one stripe.
+
+    The shares form a group whose outputs they all are: a share that is lost is decoded from the
+    others, by the same mechanism that decodes a product.
+
+    Parameters
+    ----------
+    code
+        Systematic code of the stripe.
+    chunks
+        Key of the chunk of each block; void blocks are left out at the end.
+    shares
+        Key of every share.
+    shapes
+        Of every share.
+    dtype
+        Of the matrix.
+    """
+    work: list[Work] = []
+    for share, row in enumerate(code.generator()):
+        used = [block for block in range(len(chunks)) if row[block] != 0]
+        if len(used) == 1 and row[used[0]] == 1:
+            source = chunks[used[0]] if share < code.k else shares[used[0]]
+            work.append((_as_it_is, (TaskRef(source),)))
+        else:
+            # Parity reads the data shares, not their sources: a source is read once.
+            args = (row[used], *(TaskRef(shares[block]) for block in used))
+            work.append((_weighted_sum, (code.field, dtype, *args)))
+    return group_tasks(
+        f"group-{shares[0]}",
+        Repair(code),
+        work,
+        shares,
+        parity_name=f"unused-{shares[0]}",
+        shapes=shapes,
+        dtype=dtype,
+    )
+
+
+def decoded_rows(
+    group: str,
+    code: AbstractLinearCode,
+    shares: Sequence[Key],
+    outputs: Sequence[Key],
+    *,
+    shapes: tuple[Shape, ...],
+    dtype: str,
+    tolerance: float | None,
+) -> dict[Key, Task]:
+    """Tasks that give the blocks of one stripe back, from any shares that decode."""
+    return group_tasks(
+        group,
+        code,
+        [(_as_it_is, (TaskRef(key),)) for key in shares],
+        outputs,
+        parity_name=f"{group}-parity",
+        shapes=shapes,
+        dtype=dtype,
+        tolerance=tolerance,
+    )
+
+
+def _as_it_is(block: AnyArray) -> AnyArray:
+    return block
+
+
+def _weighted_sum(field: Any, dtype: str, weights: Any, *blocks: AnyArray) -> AnyArray:
+    return combine_results(np.asarray(weights), *blocks, field=field, dtype=dtype)
