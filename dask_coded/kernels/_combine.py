@@ -42,7 +42,7 @@ def combine(
     Returns
     -------
     list of arrays
-        The o outputs, of the shape of the blocks; `out` itself where it was given.
+        The o outputs, of the shape of the blocks; the arrays of `out` where it was given.
 
     Raises
     ------
