@@ -8,7 +8,9 @@ __all__ = [
     "AmplificationWarning",
     "BlockShapeError",
     "CodedError",
+    "EmulationError",
     "FieldRangeError",
+    "InjectedFaultError",
     "NotDecodableError",
     "ParameterError",
     "UnknownCodeError",
@@ -57,6 +59,14 @@ class UnsupportedDtypeError(CodedError, TypeError):
 
 class UnsupportedOperationError(CodedError, TypeError):
     """The operation is right, but not for this code, field or collection."""
+
+
+class EmulationError(CodedError, RuntimeError):
+    """An emulated cluster could not be started, confined or commanded."""
+
+
+class InjectedFaultError(CodedError, RuntimeError):
+    """A task was told to fail by the faults under test."""
 
 
 class AmplificationWarning(UserWarning):
