@@ -19,12 +19,15 @@ def test_largest_sums_stay_exact(p: int) -> None:
     for inner in (1, 17, 60, 513):
         cut = _choose_cut(p, inner)
         assert cut.depth >= min(inner, 512)
-        # The longest sums that are taken at once, and one more, of the largest digits: balanced
-        # digits are largest about p/2, plain ones at p - 1.
+        # Digits of the left factor are largest where all but the first are half the base.
+        half = max((1 << cut.width - 1) - 1, 1)
+        steep = -sum(half << cut.width * position for position in range(max(cut.left - 1, 1)))
+        # The longest sums that are taken at once, and one more.
         for length in (inner, min(cut.depth, 3000), min(cut.depth, 3000) + 1):
-            a = np.full((3, length), p // 2)
+            a = np.full((4, length), p // 2)
             a[1] = (p // 2 + 1) % p
             a[2, ::2] = p - 1
+            a[3] = steep % p
             b = np.full((length, 2), p - 1)
             b[:, 1] = p // 2
             factor = LimbFactor(a, p)
