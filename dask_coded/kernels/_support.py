@@ -36,6 +36,9 @@ def plan_rows(weights: npt.NDArray[Any]) -> Plan:
     reads; it is done where it saves more.
     """
     nonzero = weights != 0
+    if weights.shape[1] > 1 and nonzero.all():
+        everything = Group(list(range(len(weights))), list(range(weights.shape[1])), True)
+        return Plan([], [], [everything] if len(weights) else [])
     counts = nonzero.sum(axis=1)
     units = (counts == 1) & (weights == 1).any(axis=1)
     copies = [(int(row), int(nonzero[row].argmax())) for row in np.flatnonzero(units)]
