@@ -212,6 +212,7 @@ class Conductor:
         if decision.blocked_by:
             stalled = [keys[share] for share in view.stalled]
             self.state.rerun(upstream(self.state, stalled, self._suspects, self.is_ours))
+            self.state.hang_up(decision.blocked_by)
         for worker in decision.evict:
             logger.warning("Removing %s: it is silent, and holds what a coded group needs", worker)
             group.suspects[worker] = "evicted"
@@ -242,10 +243,14 @@ class Conductor:
         tasks = {key: combination(group.spec, key, shares, before) for key in outputs}
         for key in outputs:
             group.decoding[key] = tuple(shares)
+        lost = frozenset[str]().union(
+            *(addresses(ts) for key in outputs if (ts := self.state.task(key)) is not None)
+        )
         near = () if worker is None else (worker,)
         self.state.rewrite(
             tasks, {key: self._where(task.dependencies, near) for key, task in tasks.items()}
         )
+        self.state.hang_up(lost)
         group.decoded += len(outputs)
         group.amplification = decision.amplification
         if decision.inaccurate and decision.amplification and not group.warned:
@@ -307,4 +312,5 @@ class Conductor:
         if self._suspects:
             outputs = [key for group in self.groups.values() for key in group.output_of]
             self.state.rerun(downstream(self.state, outputs, self._suspects, self.is_ours))
+            self.state.hang_up(self._suspects)
         self.note_all()

@@ -1,6 +1,6 @@
 """One group on the scheduler: its bookkeeping, and the view that the policy decides on."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING
@@ -106,14 +106,20 @@ class Group:
             if ts.state == "memory":
                 holders = addresses(ts)
                 if holders <= health.suspects.keys():
-                    stalled[share] = holders
+                    if state.repeatable(ts, health.suspects):
+                        idle.add(share)
+                    else:
+                        stalled[share] = holders
                 else:
                     usable.add(share)
                     nbytes += ts.get_nbytes()
             elif state.has_error(key) or ts.state == "erred":
                 erased.add(share)
             elif blockers := stuck(ts, health.suspects, {}):
-                stalled[share] = blockers
+                if runs_on(ts, health.suspects) and state.repeatable(ts, health.suspects):
+                    idle.add(share)
+                else:
+                    stalled[share] = blockers
             elif ts.state in UNFINISHED:
                 running[share] = ts.processing_on.address if ts.processing_on else None
             elif ts.state == "released":
@@ -190,6 +196,11 @@ def addresses(ts: "TaskState") -> frozenset[str]:
     return frozenset(ws.address for ws in holders)
 
 
+def runs_on(ts: "TaskState", workers: Collection[str]) -> bool:
+    """Whether a task runs on one of these workers."""
+    return ts.processing_on is not None and ts.processing_on.address in workers
+
+
 def stuck(
     ts: "TaskState", suspects: Mapping[str, float], known: dict[Key, frozenset[str]]
 ) -> frozenset[str]:
@@ -200,7 +211,7 @@ def stuck(
     if found is not None:
         return found
     blockers: set[str] = set()
-    if ts.processing_on is not None and ts.processing_on.address in suspects:
+    if ts.processing_on is not None and runs_on(ts, suspects):
         blockers.add(ts.processing_on.address)
     for dts in ts.dependencies:
         if dts.who_has:

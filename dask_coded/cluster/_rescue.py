@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from dask.typing import Key
 
-from dask_coded.cluster._group import addresses
+from dask_coded.cluster._group import addresses, runs_on
 from dask_coded.cluster._scheduler_state import SchedulerState
 
 if TYPE_CHECKING:
@@ -54,19 +54,20 @@ def _hanging(
     ours: Callable[[Key], bool],
     neighbours: Callable[["TaskState"], Collection["TaskState"]],
 ) -> list[Key]:
-    found: list[Key] = []
+    found: dict[Key, None] = {}
     front = [ts for key in start if (ts := state.task(key)) is not None]
     seen = set(front)
     while front:
         ts = front.pop()
-        runs_there = ts.processing_on is not None and ts.processing_on.address in suspects
-        lost = _lost(ts, suspects) and state.wanted(ts)
-        if (runs_there or lost) and not ours(ts.key) and state.reproducible(ts):
-            found.append(ts.key)
+        hangs = runs_on(ts, suspects) or (_lost(ts, suspects) and state.wanted(ts))
+        if hangs and not ours(ts.key):
+            inputs = state.needed_again(ts, suspects, ours)
+            if inputs is not None:
+                found.update(dict.fromkeys([*inputs, ts.key]))
         fresh = [other for other in neighbours(ts) if other not in seen]
         seen.update(fresh)
         front.extend(fresh)
-    return found
+    return list(found)
 
 
 def _lost(ts: "TaskState", suspects: Mapping[str, float]) -> bool:

@@ -17,7 +17,7 @@ Five mechanisms, none of which costs a message when nothing is wrong:
 * *Isolation.* A suspect gets no new work, and everybody else hangs up on it.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -75,9 +75,35 @@ class SchedulerState:
         others = (cs for cs in ts.who_wants or () if cs.client_key != CLIENT)
         return bool(ts.waiters) or any(others)
 
-    @staticmethod
-    def reproducible(ts: "TaskState") -> bool:
-        return ts.run_spec is not None
+    def needed_again(
+        self, ts: "TaskState", without: Collection[str], cared_for: Callable[[Key], bool]
+    ) -> list[Key] | None:
+        """What has to be computed again before a task can run without these workers.
+
+        Its inputs that only they hold, and what these were made of, as far back as necessary;
+        None if some of it is data that nobody can make again. Keys that are `cared_for` come
+        back by themselves.
+        """
+        again: list[Key] = []
+        front, seen = [ts], {ts}
+        while front:
+            task = front.pop()
+            if task.run_spec is None:
+                return None
+            for dts in task.dependencies - seen:
+                seen.add(dts)
+                lost = bool(dts.who_has) and all(ws.address in without for ws in dts.who_has)
+                if dts.state == "erred":
+                    return None
+                if not cared_for(dts.key) and (lost or dts.state == "released"):
+                    front.append(dts)
+                    if lost:
+                        again.append(dts.key)
+        return again
+
+    def repeatable(self, ts: "TaskState", without: Collection[str]) -> bool:
+        """Whether a task can run again without these workers, from what others hold."""
+        return self.needed_again(ts, without, lambda key: False) == []
 
     def has_error(self, key: Key) -> bool:
         """Whether an exception of this share is being held back."""
@@ -181,12 +207,14 @@ class SchedulerState:
                 ts.priority = (*first, last + 1e9)
 
     def start(self, keys: Iterable[Key]) -> None:
-        """Run these for ourselves."""
+        """Run these for ourselves; again, if they run or their results are out of reach."""
         keys = [key for key in keys if key in self.scheduler.tasks]
         self.hold(keys)
-        recommendations: dict[Key, Any] = {
-            key: "waiting" for key in keys if self.scheduler.tasks[key].state == "released"
-        }
+        recommendations: dict[Key, Any] = {}
+        for key in keys:
+            idle = self.scheduler.tasks[key].state == "released"
+            # What we hold does not stay released: the scheduler runs it again by itself.
+            recommendations[key] = "waiting" if idle else "released"
         self.scheduler.transitions(recommendations, _stimulus("start"))
 
     def hold(self, keys: Iterable[Key]) -> None:
@@ -342,20 +370,32 @@ class SchedulerState:
     # Workers
 
     def isolate(self, address: str) -> None:
-        """Place nothing new on a worker, and make everybody hang up on it."""
+        """Place nothing new on a worker."""
         scheduler = self.scheduler
         ws = scheduler.workers.get(address)
         if ws is None:
             return
-        stimulus = _stimulus("suspect")
         if ws.status == Status.running:
             self._paused.add(address)
-            scheduler.handle_worker_status_change(Status.paused, ws, stimulus)
-        scheduler.rpc.remove(address)
-        for other in scheduler.workers:
-            if other != address:
-                message = {"op": "remove-worker", "worker": address, "stimulus_id": stimulus}
-                scheduler.worker_send(other, message)
+            scheduler.handle_worker_status_change(Status.paused, ws, _stimulus("suspect"))
+
+    def hang_up(self, addresses: Iterable[str]) -> None:
+        """Break every transfer from these workers: who waits for one asks again where to go.
+
+        Call it when what they hold is no longer looked for there; a transfer that began
+        earlier would begin again.
+        """
+        scheduler = self.scheduler
+        for address in addresses:
+            scheduler.rpc.remove(address)
+            message = {
+                "op": "remove-worker",
+                "worker": address,
+                "stimulus_id": _stimulus("hang-up"),
+            }
+            for other in scheduler.workers:
+                if other != address:
+                    scheduler.worker_send(other, message)
 
     def trust(self, address: str) -> None:
         """Undo :meth:`isolate`."""
