@@ -1,10 +1,11 @@
 """The linear algebra of decoding: which survivors suffice, and with which weights.
 
-Nothing here touches data. One :class:`Algebra` per code holds the responses in compressed
-coordinates, and remembers decoders and the progress of survivor sets that grow one by one.
+Nothing here touches data. One :class:`Algebra` per code holds its matrices in coordinates fit for
+solving, and remembers decoders and the progress of survivor sets that grow one by one.
 """
 
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from dask_coded.codes._progress import Progress
+from dask_coded.codes._recent import Recent
+from dask_coded.codes._solve import misfit, solve_compressed, solve_outputs
 from dask_coded.errors import NotDecodableError, ParameterError, UnknownShareError
 from dask_coded.fields import PAIRED, Field
 from dask_coded.typing import Array, Shares
@@ -24,8 +27,15 @@ __all__ = ["Algebra", "Decoder", "Solver", "algebra", "least_norm"]
 #: ``(field, responses (s, R), targets (O, R)) -> weights (O, s)``; None leaves it to the field.
 Solver: TypeAlias = Callable[[Field, Array, Array], Array | None]
 
-_DECODERS_KEPT = 512
-_PROGRESS_KEPT = 64
+_DECODER_BYTES = 64 << 20
+_CHECKER_BYTES = 8 << 20
+_PROGRESS_BYTES = 16 << 20
+# Unknowns up to which arrivals are followed from the first one on, tens of microseconds each.
+# With more of them nothing is done before enough have arrived to decode at all.
+_FOLLOWED_UNKNOWNS = 128
+# Largest weight that counts as zero, relative to the largest of its row.
+_NO_WEIGHT = 1e-9
+_EPS = float(np.finfo(np.float64).eps)
 
 
 def least_norm(field: Field, responses: Array, targets: Array) -> Array | None:
@@ -40,22 +50,27 @@ class Decoder:
     shares: tuple[int, ...]
     """Shares whose results are read, ascending: survivors with a weight other than zero."""
     weights: Array
-    """Decode weights ``(O, len(shares))``."""
+    """Decode weights ``(O, len(shares))``; read-only, as all who ask are given the same."""
     amplification: float
-    """Largest row sum of ``|weights|``: worst growth of an error in the results. 1.0 if exact."""
+    """Largest row sum of ``|weights|``: worst growth of an error in the results. 1.0 if exact.
+
+    Never below ``residual / eps``: weights that miss the outputs are as bad as weights that
+    amplify, and one number tells."""
     residual: float
     """Largest misfit of the weights, relative to the outputs; 0 in an exact field."""
 
 
 class Algebra:
-    """Responses and targets of one code in compressed coordinates, with its caches."""
+    """The matrices of one code in coordinates fit for solving, with its caches."""
 
     def __init__(self, code: "AbstractCode") -> None:
         self._code = code
         self._all = frozenset(range(code.n_shares))
         self._threshold = code.recovery_threshold
-        self._decoders: dict[frozenset[int], Decoder] = {}
-        self._progress: dict[int, Progress] = {}
+        self._decoders: Recent[frozenset[int], Decoder] = Recent(_DECODER_BYTES)
+        self._checkers: Recent[frozenset[int], Array] = Recent(_CHECKER_BYTES)
+        # Under a bit per share: a set's key is that of its subsets less one bit.
+        self._progress: Recent[int, Progress] = Recent(_PROGRESS_BYTES)
 
     @cached_property
     def _responses(self) -> Array:
@@ -66,17 +81,27 @@ class Algebra:
         return self._code.targets()
 
     @cached_property
+    def _is_plain(self) -> bool:
+        """Whether the unknowns are the outputs themselves."""
+        targets = self._targets
+        return targets.shape[0] == targets.shape[1] and bool(
+            (targets == np.eye(len(targets))).all()
+        )
+
+    @cached_property
     def _lift(self) -> Array:
         return self._code.field.compress(self._responses)
 
     @cached_property
     def _coordinates(self) -> tuple[Array, Array]:
-        """Compressed responses ``(N, r)`` and targets ``(O, r)``."""
+        """Responses ``(N, r)`` and targets ``(O, r)``; compressed where many unknowns stay so."""
+        if self._is_plain:
+            return self._responses, self._targets
         field = self._code.field
         basis = field.matmul(self._responses, self._lift)
         functional = field.matmul(self._targets, self._lift)
         weights = field.solve(basis, functional)
-        if weights is None or _misfit(field, weights, self._responses, self._targets) > 1e-9:
+        if weights is None or misfit(field, weights, self._responses, self._targets) > 1e-9:
             raise ParameterError(
                 f"{self._code!r}: not even all shares together determine the outputs; "
                 "the family's matrices do not fit together"
@@ -86,15 +111,19 @@ class Algebra:
     @cached_property
     def _fewest(self) -> int:
         """No fewer results can determine the outputs: their rank."""
-        return self._code.field.rank(self._coordinates[1])
+        wanted = self._targets != 0
+        if wanted.any(axis=1).all() and (wanted.sum(axis=0) <= 1).all():
+            return len(wanted)
+        return self._code.field.rank(self._targets)
 
     @cached_property
     def _holders(self) -> tuple[frozenset[int], ...]:
         """For each output the shares whose result *is* that output."""
         rows: dict[bytes, list[int]] = {}
-        for share, row in enumerate(np.ascontiguousarray(self._responses)):
+        # Adding zero turns -0.0 into 0.0, which compares equal but has other bytes.
+        for share, row in enumerate(np.ascontiguousarray(self._responses + 0)):
             rows.setdefault(row.tobytes(), []).append(share)
-        wanted = np.ascontiguousarray(self._targets.astype(self._responses.dtype))
+        wanted = np.ascontiguousarray(self._targets.astype(self._responses.dtype) + 0)
         return tuple(frozenset(rows.get(row.tobytes(), ())) for row in wanted)
 
     def direct(self) -> tuple[int | None, ...]:
@@ -106,120 +135,190 @@ class Algebra:
             taken.update(found[-1:])  # type: ignore[arg-type]
         return tuple(found)
 
-    def survivors(self, shares: Shares) -> frozenset[int]:
-        """The shares as a set, checked."""
-        found = frozenset(shares)
+    def survivors(self, shares: Iterable[Any]) -> frozenset[int]:
+        """The shares as a set of plain integers, checked."""
+        given = list(shares)
+        try:
+            found = frozenset(given if set(map(type, given)) <= {int} else map(_index, given))
+        except TypeError:
+            found = frozenset([-1])
         if not found <= self._all:
-            unknown = sorted(found - self._all, key=repr)
+            unknown = [repr(share) for share in given if not self._has(share)]
             raise UnknownShareError(
                 f"{self._code!r} has shares 0 to {self._code.n_shares - 1}; "
-                f"got {', '.join(map(repr, unknown[:5]))}. Give share indices, not workers or keys."
+                f"got {', '.join(unknown[:5])}. Give share indices, not workers, keys or a mask."
             )
         return found
 
+    def _has(self, share: Any) -> bool:
+        try:
+            return _index(share) in self._all
+        except TypeError:
+            return False
+
     def is_decodable(self, shares: Shares) -> bool:
-        found = self.survivors(shares)
+        return self._suffices(self.survivors(shares))
+
+    def _suffices(self, found: frozenset[int]) -> bool:
         if len(found) >= self._threshold:
             return True
-        if len(found) < self._fewest:
+        if self._fewest >= self._threshold:
             return False
-        return self._progress_of(found).decodable
+        progress = self._progress_of(found)
+        return progress is not None and progress.decodable
 
-    def _progress_of(self, found: frozenset[int]) -> Progress:
+    def _progress_of(self, found: frozenset[int]) -> Progress | None:
+        """The progress of a set, or None while it is too small to be worth the work."""
+        basis, _ = self._coordinates
+        few = len(found) < self._fewest
+        if few and (not found or basis.shape[1] > _FOLLOWED_UNKNOWNS):
+            return None
         key = sum(1 << share for share in found)
         known = self._progress.get(key)
         if known is not None:
             return known
-        for share in found:
-            parent = self._progress.get(key ^ (1 << share))
-            if parent is not None:
-                progress = parent.extended(self._coordinates[0][share])
-                break
+        before = self._progress.first(key ^ (1 << share) for share in found)
+        if before is not None:
+            last = (key ^ before[0]).bit_length() - 1
+            progress = before[1].extended(basis[last])
+        elif few and len(found) > 1:
+            return None
         else:
-            progress = Progress.start(self._code.field, *self._coordinates)
-            for share in sorted(found):
-                progress = progress.extended(self._coordinates[0][share])
-        while len(self._progress) >= _PROGRESS_KEPT:
-            self._progress.pop(next(iter(self._progress)), None)
-        self._progress[key] = progress
+            progress = self._progress_from_nothing(found)
+        return self._progress.put(key, progress, progress.nbytes)
+
+    def _progress_from_nothing(self, found: frozenset[int]) -> Progress:
+        field = self._code.field
+        basis, functional = self._coordinates
+        columns = np.arange(basis.shape[1])
+        rest = found
+        if self._is_plain:
+            present = self._present(found)
+            columns = np.delete(columns, list(present))
+            rest = found - set(present.values())
+            functional = functional[columns]
+        progress = Progress.start(field, functional, columns)
+        for share in sorted(rest):
+            progress = progress.extended(basis[share])
         return progress
 
+    def _present(self, found: frozenset[int]) -> dict[int, int]:
+        """For each output that a survivor's result is: that survivor."""
+        return {
+            output: min(present)
+            for output, holders in enumerate(self._holders)
+            if (present := holders & found)
+        }
+
     def decoder(self, shares: Shares) -> Decoder:
-        found = frozenset(shares)
+        found = self.survivors(shares)
         known = self._decoders.get(found)
-        if known is None:
-            known = self._solve(self.survivors(found))
-            while len(self._decoders) >= _DECODERS_KEPT:
-                self._decoders.pop(next(iter(self._decoders)), None)
-            self._decoders[found] = known
-        return known
+        if known is not None:
+            return known
+        made = self._solve(found)
+        return self._decoders.put(found, made, made.weights.nbytes)
 
     def _solve(self, found: frozenset[int]) -> Decoder:
         field = self._code.field
         shares = sorted(found)
+        row_of = {share: row for row, share in enumerate(shares)}
+        # A result that is the output is passed on as it is: no rounding, no reading.
+        present = {output: row_of[share] for output, share in self._present(found).items()}
+        wanted = [output for output in range(len(self._holders)) if output not in present]
         weights = np.zeros((len(self._holders), len(shares)), dtype=field.dtype)
-        open_outputs = []
-        for output, holders in enumerate(self._holders):
-            if present := holders & found:
-                # A result that is the output is passed on as it is: no rounding, no reading.
-                weights[output, shares.index(min(present))] = 1
-            else:
-                open_outputs.append(output)
-        if open_outputs:
-            weights[open_outputs] = self._solve_open(found, shares, open_outputs)
+        weights[list(present), list(present.values())] = 1
+        residual = 0.0
+        if wanted:
+            solved = self._solve_wanted(found, shares, present, wanted)
+            weights[wanted] = solved
+            if not field.exact:
+                residual = misfit(field, solved, self._responses[shares], self._targets[wanted])
         used = np.flatnonzero((weights != 0).any(axis=0))
         weights = np.ascontiguousarray(weights[:, used])
+        weights.flags.writeable = False
         chosen = tuple(shares[column] for column in used)
         if field.exact:
             return Decoder(chosen, weights, amplification=1.0, residual=0.0)
-        residual = _misfit(field, weights, self._responses[list(chosen)], self._targets)
         size: Any = np.abs(weights)
         if field == PAIRED:
             # What a result's two real halves can add to one half of an output.
             size = np.abs(weights.real) + np.abs(weights.imag)
         amplification = float(size.sum(axis=1).max(initial=0.0))
-        return Decoder(chosen, weights, amplification, residual)
+        return Decoder(chosen, weights, max(amplification, residual / _EPS), residual)
 
-    def _solve_open(self, found: frozenset[int], shares: list[int], outputs: list[int]) -> Array:
-        """Weights of the outputs that no survivor holds, ``(len(outputs), len(shares))``."""
+    def _solve_wanted(
+        self,
+        found: frozenset[int],
+        shares: list[int],
+        present: Mapping[int, int],
+        wanted: list[int],
+    ) -> Array:
+        """Weights of the outputs that no survivor holds, ``(len(wanted), len(shares))``."""
         code, field = self._code, self._code.field
-        responses, targets = self._responses[shares], self._targets[outputs]
+        responses, targets = self._responses[shares], self._targets[wanted]
         weights = type(code).solver(field, responses, targets)
-        if weights is not None:
-            return weights
-        basis, functional = self._coordinates
-        if self.is_decodable(found):
-            weights = field.solve(basis[shares], functional[outputs])
+        if weights is None and self._suffices(found):
+            if self._is_plain:
+                weights = solve_outputs(field, responses, present, wanted)
+            else:
+                basis, functional = self._coordinates
+                weights = solve_compressed(
+                    field, responses, targets, basis[shares], functional[wanted], self._lift
+                )
         if weights is None:
             raise NotDecodableError(
                 f"{code!r}: {len(shares)} survivors {shares} do not decode; any "
                 f"{code.recovery_threshold} of its {code.n_shares} shares do. "
                 "Wait for more shares."
             )
-        if field.exact:
-            return weights
-        # One step of refinement, its residual in extended precision and in the code's own
-        # unknowns: it removes the rounding of the solve and of the change of coordinates, which
-        # would otherwise cost more digits than the results themselves (measured: a factor 4).
-        wide: Any = np.longdouble if field.dtype.kind == "f" else np.clongdouble
-        rest = targets - weights.astype(wide) @ responses.astype(wide)
-        step = field.solve(basis[shares], field.matmul(rest.astype(field.dtype), self._lift))
-        return weights if step is None else weights + step  # type: ignore[operator]
+        return weights
 
     def checker(self, shares: Shares) -> Array:
-        order = sorted(self.survivors(shares))
-        return self._code.field.left_null(self._coordinates[0][order])
+        found = self.survivors(shares)
+        known = self._checkers.get(found)
+        if known is not None:
+            return known
+        made = self._code.field.left_null(self._coordinates[0][sorted(found)])
+        made.flags.writeable = False
+        return self._checkers.put(found, made, made.nbytes)
+
+    def cheapest(self, cost: Mapping[int, float]) -> tuple[int, ...] | None:
+        """Cheap shares first, until they suffice; then without those that can be spared."""
+        self.survivors(cost)
+        by_cost = [_index(share) for share in sorted(cost, key=lambda share: (cost[share], share))]
+        if self._fewest >= self._threshold:
+            first = by_cost[: self._threshold]
+            return tuple(sorted(first)) if len(first) == self._threshold else None
+        field = self._code.field
+        basis, functional = self._coordinates
+        progress = Progress.start(field, functional, np.arange(basis.shape[1]))
+        chosen: list[int] = []
+        for share in by_cost:
+            if progress.decodable:
+                break
+            grown = progress.extended(basis[share])
+            if grown is not progress:
+                chosen.append(share)
+                progress = grown
+        if not progress.decodable:
+            return None
+        # Results that are independent have one way to give an output: shares without weight
+        # in it can be spared, and no others.
+        weights: Any = field.solve(basis[chosen], functional)
+        sizes = np.abs(weights)
+        least = 0 if field.exact else _NO_WEIGHT * sizes.max(axis=1, keepdims=True)
+        needed = np.flatnonzero((sizes > least).any(axis=0))
+        return tuple(sorted(chosen[position] for position in needed))
 
 
-def _misfit(field: Field, weights: Any, responses: Array, targets: Any) -> float:
-    """Largest entry of ``weights @ responses - targets``, relative to the targets' largest."""
-    difference: Any = field.matmul(weights, responses) - targets
-    if field.exact:
-        return float(difference.any())
-    return float(np.abs(difference).max(initial=0.0) / (np.abs(targets).max(initial=0.0) or 1.0))
+def _index(share: Any) -> int:
+    """Any kind of integer as a plain one: NumPy's overflow, and a boolean is no index."""
+    if isinstance(share, bool):
+        raise TypeError
+    return operator.index(share)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def algebra(code: "AbstractCode") -> Algebra:
     """The algebra of a code, shared by equal codes."""
     return Algebra(code)

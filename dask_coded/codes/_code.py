@@ -13,6 +13,7 @@ survivors decodes, and with which weights, is linear algebra that this module do
 import abc
 import dataclasses
 import itertools
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self
 
@@ -130,34 +131,30 @@ class AbstractCode(abc.ABC):
         Returns
         -------
         tuple of int
-            Shares in ascending order. For codes whose sufficient sets are all sets of
-            ``recovery_threshold`` shares the sum of costs is least as well.
+            Shares in ascending order. Where the unknowns are the outputs themselves, as in all
+            codes but those that cut an inner dimension or map by polynomials, the sum of costs
+            is least as well.
 
         Raises
         ------
         NotDecodableError
             If all candidates together do not decode.
+        ParameterError
+            If a cost is not a number.
         """
-        by_cost = sorted(cost, key=lambda share: (cost[share], share))
-        # Decodability is monotone: a superset of a sufficient set is sufficient.
-        low, high = 0, len(by_cost)
-        if not self.is_decodable(by_cost):
+        unknown = [share for share, price in cost.items() if math.isnan(price)]
+        if unknown:
+            raise ParameterError(
+                f"the cost of share {unknown[0]} is NaN; give a number, infinity for a share that "
+                "is not to be had"
+            )
+        chosen = algebra(self).cheapest(cost)
+        if chosen is None:
             raise NotDecodableError(
-                f"{self!r}: the {len(by_cost)} candidate shares {sorted(cost)} do not decode; "
+                f"{self!r}: the {len(cost)} candidate shares {sorted(cost)} do not decode; "
                 f"any {self.recovery_threshold} of {self.n_shares} shares do. Offer more shares."
             )
-        while low < high:
-            middle = (low + high) // 2
-            if self.is_decodable(by_cost[:middle]):
-                high = middle
-            else:
-                low = middle + 1
-        chosen = by_cost[:low]
-        for share in reversed(by_cost[:low]):
-            rest = [other for other in chosen if other != share]
-            if self.is_decodable(rest):
-                chosen = rest
-        return tuple(sorted(chosen))
+        return chosen
 
     def placement(self, n_workers: int) -> tuple[tuple[int, ...], ...]:
         """Shares of each worker, in the order in which it should compute them.
@@ -213,9 +210,10 @@ class AbstractCode(abc.ABC):
             key: _from_json(key, value) for key, value in data.get("configuration", {}).items()
         }
         try:
-            return family(**configuration)
+            made: Self = family(**configuration)
         except TypeError as error:
             raise ParameterError(f"configuration of {data.get('name')!r}: {error}") from error
+        return made
 
 
 def _to_json(value: Any) -> Any:
@@ -230,5 +228,5 @@ def _from_json(key: str, value: Any) -> Any:
     if isinstance(value, Mapping):
         return AbstractCode.from_dict(value)
     if key == "field":
-        return field_from_name(value)
+        return field_from_name(str(value))
     return value

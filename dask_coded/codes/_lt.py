@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from dask_coded.codes._algebra import Solver
 from dask_coded.codes._check import enough_shares, positive
@@ -129,7 +130,7 @@ class LT(AbstractLinearCode):
         return rows
 
 
-def _robust_soliton(k: int, c: float, delta: float) -> np.ndarray:
+def _robust_soliton(k: int, c: float, delta: float) -> npt.NDArray[np.float64]:
     """Probability that a share sums 1, ..., k blocks."""
     degrees = np.arange(1, k + 1)
     ideal = np.concatenate([[1 / k], 1 / (degrees[1:] * (degrees[1:] - 1.0))])
@@ -137,4 +138,6 @@ def _robust_soliton(k: int, c: float, delta: float) -> np.ndarray:
     place = max(1, min(k, round(k / spike)))
     boost = np.where(degrees < place, spike / (degrees * k), 0.0)
     boost[place - 1] = spike * max(0.0, math.log(spike / delta)) / k
-    return (ideal + boost) / (ideal + boost).sum()
+    weights: npt.NDArray[np.float64] = ideal + boost
+    weights /= weights.sum()
+    return weights

@@ -75,7 +75,7 @@ class Product(AbstractMatmulCode):
 
     @property
     def recovery_threshold(self) -> int:
-        """``N - d_rows d_columns + 1``, where a side with threshold K of n has ``d = n - K + 1``."""
+        """``N - d_rows d_columns + 1``; for a side of threshold K, ``d = n - K + 1``."""
         d_rows, d_columns = (
             side.n_shares - side.recovery_threshold + 1 for side in (self.rows, self.columns)
         )

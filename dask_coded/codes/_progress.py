@@ -13,8 +13,9 @@ from dask_coded.typing import Array
 
 __all__ = ["Progress"]
 
-# Rows of the basis have norm at most 1; a remainder this small carries no new direction.
+# What is left of a row, relative to the row, that still counts as a new direction.
 _DEPENDENT = 1e-10
+# What is left of the outputs, relative to the largest, that counts as nothing.
 _DETERMINED = 1e-9
 
 
@@ -23,56 +24,78 @@ class Progress:
     """Immutable: directions that the survivors span, and what of the outputs lies outside."""
 
     field: Field
+    columns: Any
+    """Coordinates ``(c,)`` that were unknown at the start; only these are worked on."""
     span: Any
-    """Rows ``(d, r)`` spanning the survivors: orthonormal, or reduced with unit pivots if exact."""
+    """Rows ``(d, c)`` spanning the survivors: orthonormal, or reduced with unit pivots if exact."""
     pivots: tuple[int, ...]
     """Pivot column of each row; used in exact fields only."""
     open: Any
-    """Functional ``(O, r)`` less its part in the span: zero when every output is determined."""
+    """Functional ``(O, c)`` less its part in the span: zero when every output is determined."""
     scale: float
 
     @classmethod
-    def start(cls, field: Field, basis: Array, functional: Array) -> Self:
-        """No survivor yet."""
-        scale = 0.0 if field.exact else float(np.abs(functional).max(initial=0.0))
-        empty = np.zeros((0, basis.shape[1]), dtype=basis.dtype)
-        return cls(field, empty, (), functional, scale)
+    def start(cls, field: Field, functional: Array, columns: Array) -> Self:
+        """No direction yet.
+
+        Parameters
+        ----------
+        field, functional
+            Wanted outputs ``(O, r)`` in some coordinates.
+        columns
+            Those of the r coordinates that are not known already.
+        """
+        wanted: Any = functional[:, columns]
+        scale = 0.0 if field.exact else float(np.abs(wanted).max(initial=0.0))
+        empty = np.zeros((0, len(columns)), dtype=field.dtype)
+        return cls(field, columns, empty, (), wanted, scale)
 
     @property
     def decodable(self) -> bool:
         """Whether every output is determined."""
+        if len(self.span) == len(self.columns):
+            return True
         if self.field.exact:
             return not self.open.any()
         return bool(np.abs(self.open).max(initial=0.0) <= _DETERMINED * self.scale)
 
+    @property
+    def nbytes(self) -> int:
+        """Memory of the arrays."""
+        return int(self.span.nbytes + self.open.nbytes)
+
     def extended(self, row: Array) -> Self:
-        """With one more survivor, whose basis row is `row` ``(r,)``."""
+        """With one more survivor, whose row is ``(r,)``; `self` if that brings nothing new."""
         return self._extended_exact(row) if self.field.exact else self._extended_float(row)
 
     def _extended_float(self, row: Any) -> Self:
         span = self.span
+        new = row[self.columns]
+        least = _DEPENDENT * float(np.sqrt((row * row.conj()).real.sum()))
         # Projecting twice keeps the directions orthogonal to rounding.
-        new = row - (span @ row.conj()).conj() @ span
-        new = new - (span @ new.conj()).conj() @ span
-        length = float(np.sqrt((new * new.conj()).real.sum()))
-        if length <= _DEPENDENT:
-            return self
+        for _ in range(2):
+            new = new - (span @ new.conj()).conj() @ span
+            length = float(np.sqrt((new * new.conj()).real.sum()))
+            if length <= least:
+                return self
         new = new / length
         rest = self.open - np.multiply.outer(self.open @ new.conj(), new)
-        return type(self)(self.field, np.concatenate([span, new[None]]), (), rest, self.scale)
+        return self._with(np.concatenate([span, new[None]]), (), rest)
 
     def _extended_exact(self, row: Any) -> Self:
-        field: Any = self.field
-        span = self.span
+        field, span = self.field, self.span
+        new: Any = row[self.columns]
         if self.pivots:
-            part = field.matmul(row[None, list(self.pivots)], span)[0]
-            row = field.subtract(row, part)
-        nonzero = np.flatnonzero(row)
+            part = field.matmul(new[None, list(self.pivots)], span)[0]
+            new = field.subtract(new, part)
+        nonzero = np.flatnonzero(new)
         if nonzero.size == 0:
             return self
         pivot = int(nonzero[0])
-        row = field.multiply(row, field.reciprocal(row[pivot : pivot + 1]))
-        span = field.subtract(span, field.multiply(span[:, pivot : pivot + 1], row[None]))
-        rest = field.subtract(self.open, field.multiply(self.open[:, pivot : pivot + 1], row[None]))
-        grown = np.concatenate([span, row[None]])
-        return type(self)(self.field, grown, (*self.pivots, pivot), rest, self.scale)
+        new = field.multiply(new, field.reciprocal(new[pivot : pivot + 1]))
+        span = field.subtract(span, field.multiply(span[:, pivot : pivot + 1], new[None]))
+        rest = field.subtract(self.open, field.multiply(self.open[:, pivot : pivot + 1], new[None]))
+        return self._with(np.concatenate([span, new[None]]), (*self.pivots, pivot), rest)
+
+    def _with(self, span: Any, pivots: tuple[int, ...], rest: Any) -> Self:
+        return type(self)(self.field, self.columns, span, pivots, rest, self.scale)

@@ -45,6 +45,14 @@ class Field(Protocol):
         """Elementwise product with NumPy broadcasting."""
         ...
 
+    def subtract(self, a: Array, b: Array) -> Array:
+        """Elementwise difference with NumPy broadcasting."""
+        ...
+
+    def reciprocal(self, a: Array) -> Array:
+        """Elementwise inverse of elements other than zero."""
+        ...
+
     def rank(self, a: Array) -> int:
         """Rank of a matrix ``(i, j)``."""
         ...
@@ -58,9 +66,10 @@ class Field(Protocol):
         ...
 
     def solve(self, basis: Array, functional: Array) -> Array | None:
-        """``D (O, s)`` with ``D @ basis == functional`` for basis ``(s, r)``, or None.
+        """``D (O, s)`` with ``D @ basis == functional`` for basis ``(s, r)``.
 
-        Floating fields return the least-norm D, so every survivor is used.
+        Exact fields return None if there is none. Floating fields return the least-norm D of
+        least misfit, so every survivor is used; how large the misfit may be is the caller's say.
         """
         ...
 

@@ -13,8 +13,8 @@ __all__ = ["COMPLEX", "PAIRED", "REAL", "FloatField"]
 # A singular value this much smaller than the largest is structural zero: the families build their
 # matrices from orthonormal functions, whose true singular values spread over far fewer decades.
 _RANK_TOLERANCE = 1e-10
-# Largest relative misfit of a solution that still counts as a solution.
-_SOLVE_TOLERANCE = 1e-9
+# Solving may cut less: what it keeps can amplify rounding, but the amplification is reported.
+_SOLVE_TOLERANCE = 1e-12
 
 
 @dataclass(frozen=True)
@@ -40,18 +40,26 @@ class FloatField:
         WeightsError
             If a coefficient is NaN or infinite.
         """
-        array = np.asarray(values, dtype=self.dtype)
+        array: Array = np.asarray(values, dtype=self.dtype)
         if not np.isfinite(array).all():
             raise WeightsError("coefficients hold NaN or infinity; give finite numbers")
         return array
 
     def matmul(self, a: Array, b: Array) -> Array:
         """Matrix product ``(i, j) @ (j, k) -> (i, k)``."""
-        return np.matmul(a, b)
+        return cast(Array, np.matmul(a, b))
 
     def multiply(self, a: Array, b: Array) -> Array:
         """Elementwise product with broadcasting."""
         return cast(Array, np.multiply(a, b))
+
+    def subtract(self, a: Array, b: Array) -> Array:
+        """Elementwise difference with broadcasting."""
+        return cast(Array, np.subtract(a, b))
+
+    def reciprocal(self, a: Array) -> Array:
+        """Elementwise inverse of elements other than zero."""
+        return cast(Array, np.divide(1, a))
 
     def rank(self, a: Array) -> int:
         """Numerical rank of a matrix ``(i, j)``."""
@@ -66,36 +74,46 @@ class FloatField:
         The compressed responses are rows of a matrix with orthonormal columns, which makes every
         subset of them as well conditioned as the code allows; no monomial is ever formed.
         """
-        _, singular, wh = np.linalg.svd(_lapack(responses), full_matrices=False)
-        rank = int((singular > _RANK_TOLERANCE * singular[0]).sum())
+        matrix = _lapack(responses)
+        if matrix.shape[0] >= matrix.shape[1]:
+            upper = cast("np.ndarray[Any, Any]", np.linalg.qr(matrix, mode="r"))
+            if _is_regular(upper, _RANK_TOLERANCE):
+                return cast(Array, np.linalg.inv(upper))
+        _, singular, wh = np.linalg.svd(matrix, full_matrices=False)
+        rank = int((singular > _RANK_TOLERANCE * singular.max(initial=0.0)).sum())
         return cast(Array, wh[:rank].conj().T / singular[:rank])
 
-    def solve(self, basis: Array, functional: Array) -> Array | None:
-        """Least-norm ``D`` with ``D @ basis == functional``, or None: see :meth:`Field.solve`."""
+    def solve(self, basis: Array, functional: Array) -> Array:
+        """Least-norm ``D`` of least misfit in ``D @ basis == functional``: :meth:`Field.solve`."""
         b, f = _lapack(basis), _lapack(functional)
-        rows, rank = b.shape
-        if rows >= rank:
+        if b.shape[0] >= b.shape[1]:
             # Full column rank is the common case; QR costs a third of an SVD.
-            q, r = np.linalg.qr(b)
-            diagonal = np.abs(np.diagonal(r))
-            if rank == 0 or diagonal.min() > 1e-14 * diagonal.max():
-                return cast(Array, np.linalg.solve(r.T, f.T).T @ q.conj().T)
-        weights = np.linalg.lstsq(b.T, f.T, rcond=1e-12)[0].T
-        misfit = np.abs(weights @ b - f).max(initial=0.0)
-        if misfit > _SOLVE_TOLERANCE * np.abs(f).max(initial=1e-300):
-            return None
-        return cast(Array, weights)
+            q, upper = np.linalg.qr(b)
+            if _is_regular(upper, _SOLVE_TOLERANCE):
+                return cast(Array, np.linalg.solve(upper.T, f.T).T @ q.conj().T)
+        return cast(Array, np.linalg.lstsq(b.T, f.T, rcond=_SOLVE_TOLERANCE)[0].T)
 
     def left_null(self, basis: Array) -> Array:
         """Orthonormal rows ``H (c, s)`` with ``H @ basis == 0``."""
-        u, singular, _ = np.linalg.svd(_lapack(basis), full_matrices=True)
-        largest = singular[0] if singular.size else 0.0
-        rank = int((singular > 1e-12 * largest).sum())
-        return cast(Array, u[:, rank:].conj().T)
+        matrix = _lapack(basis)
+        rank = matrix.shape[1]
+        if matrix.shape[0] >= rank:
+            q, upper = np.linalg.qr(matrix, mode="complete")
+            if _is_regular(upper[:rank], _RANK_TOLERANCE):
+                return cast(Array, np.ascontiguousarray(q[:, rank:].conj().T))
+        u, singular, _ = np.linalg.svd(matrix, full_matrices=True)
+        rank = int((singular > _RANK_TOLERANCE * singular.max(initial=0.0)).sum())
+        return cast(Array, np.ascontiguousarray(u[:, rank:].conj().T))
 
     def inverse(self, a: Array) -> Array:
         """Inverse of a square matrix."""
         return cast(Array, np.linalg.inv(_lapack(a)))
+
+
+def _is_regular(upper: np.ndarray[Any, Any], tolerance: float) -> bool:
+    """Whether a triangular factor of QR has full rank, by the spread of its diagonal."""
+    diagonal = np.abs(np.diagonal(upper))
+    return bool(diagonal.min(initial=np.inf) > tolerance * diagonal.max(initial=0.0))
 
 
 def _lapack(a: Array) -> np.ndarray[Any, Any]:

@@ -17,8 +17,9 @@ _EPS = float(np.finfo(np.float64).eps)
 
 def determines(code: AbstractCode, survivors: Sequence[int]) -> bool:
     """Whether the targets lie in the row space of the survivors' responses."""
-    responses, targets = code.responses()[list(survivors)], code.targets()
-    both = np.concatenate([responses, targets])
+    responses: Any = code.responses()[list(survivors)]
+    targets = code.targets()
+    both: Any = np.concatenate([responses, targets])
     if code.field.exact:
         modulus = int(code.field.name.partition(":")[2])
         return _rank_modulo(responses, modulus) == _rank_modulo(both, modulus)
@@ -94,7 +95,11 @@ def end_to_end(code: AbstractCode, survivors: Sequence[int]) -> tuple[Any, Any, 
 def _plain(code: AbstractCode, operands: list[list[Any]], compute: Any) -> Any:
     """The outputs without any code."""
     if code.operation != "matmul":
-        return np.stack([compute(block) for block in operands[0]])
+        mapped = [compute(block) for block in operands[0]]
+        if code.operation == "linear":
+            # The unknowns of a linear code are its blocks; Repair wants its shares instead.
+            mapped = combine(code.targets(), mapped, field=code.field)
+        return np.stack(mapped)
     (m, p), (_, n) = code.operand_grids
     a, b = operands
     if not code.field.exact:
