@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -109,14 +110,15 @@ def test_frozen_worker_does_nothing_until_thawed(cluster: EmulatedCluster, clien
 def test_quota_and_slow_show_in_processor_time(cluster: EmulatedCluster, client: Client) -> None:
     cluster.slow("w2", 8.0)
     used = {name: cluster.cpu_seconds(name) for name in cluster.workers}
+    start = time.monotonic()
     client.gather([client.submit(spinner(2.0), workers=[w], pure=False) for w in used])
     spent = {name: cluster.cpu_seconds(name) - used[name] for name in used}
+    allowed = cluster.core * (time.monotonic() - start)
     cluster.restore("w2")
-    # Two seconds of a core each, at most; a busy machine may give less.
-    allowed = 2.0 * cluster.core
-    assert 0.3 * allowed < spent["w0"] < 1.6 * allowed
-    assert spent["w2"] < 0.5 * spent["w0"]
-    assert spent["w2"] < 0.5 * spent["w1"]
+    # Upper bounds hold however busy the machine is; it may always give less.
+    assert max(spent.values()) < 1.5 * allowed
+    assert spent["w2"] < 1.5 * allowed / 8.0 + 0.05
+    assert spent["w2"] < min(spent["w0"], spent["w1"])
 
 
 def test_injected_faults_hit_plain_tasks(cluster: EmulatedCluster, client: Client) -> None:
