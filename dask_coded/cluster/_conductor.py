@@ -9,6 +9,7 @@ from dask.typing import Key
 from distributed.metrics import time
 
 from dask_coded.cluster._group import Group, Health, addresses
+from dask_coded.cluster._isolation import Isolation
 from dask_coded.cluster._placement import decode_worker, homes, spread
 from dask_coded.cluster._policy import DEFAULT_TOLERANCE, Decision, GroupView, Policy
 from dask_coded.cluster._record import History, entry_of, warning_event
@@ -43,6 +44,7 @@ class Conductor:
     ) -> None:
         self.scheduler = scheduler
         self.state = SchedulerState(scheduler)
+        self._isolation = Isolation(scheduler)
         self.history = History(settings.history)
         self.groups: dict[str, Group] = {}
         self._suspects = suspects
@@ -212,11 +214,11 @@ class Conductor:
         if decision.blocked_by:
             stalled = [keys[share] for share in view.stalled]
             self.state.rerun(upstream(self.state, stalled, self._suspects, self.is_ours))
-            self.state.hang_up(decision.blocked_by)
+            self._isolation.hang_up(decision.blocked_by)
         for worker in decision.evict:
             logger.warning("Removing %s: it is silent, and holds what a coded group needs", worker)
             group.suspects[worker] = "evicted"
-            self.state.evict(worker)
+            self._isolation.evict(worker)
         if decision.wake_at is not None:
             self._wake[group.spec.group] = self._loop.call_later(
                 max(0.0, decision.wake_at - now), self.note, group
@@ -250,7 +252,7 @@ class Conductor:
         self.state.rewrite(
             tasks, {key: self._where(task.dependencies, near) for key, task in tasks.items()}
         )
-        self.state.hang_up(lost)
+        self._isolation.hang_up(lost)
         group.decoded += len(outputs)
         group.amplification = decision.amplification
         if decision.inaccurate and decision.amplification and not group.warned:
@@ -306,11 +308,11 @@ class Conductor:
         """Workers fell silent, or spoke again."""
         for worker in new:
             logger.warning("%s is silent: its results do not count until it is heard again", worker)
-            self.state.isolate(worker)
+            self._isolation.isolate(worker)
         for worker in trusted:
-            self.state.trust(worker)
+            self._isolation.trust(worker)
         if self._suspects:
             outputs = [key for group in self.groups.values() for key in group.output_of]
             self.state.rerun(downstream(self.state, outputs, self._suspects, self.is_ours))
-            self.state.hang_up(self._suspects)
+            self._isolation.hang_up(self._suspects)
         self.note_all()

@@ -206,11 +206,19 @@ class Policy:
         # up everything. Outputs that were consumed are run again only if there is no other way.
         stuck = any(share is None or share not in view.running for share in view.missing.values())
         spare = view.idle if stuck else view.idle - view.consumed
-        if spare and view.code.is_decodable(coming | spare):
+        if spare and self._would_help(view, coming | spare):
             return Decision(launch=tuple(sorted(spare)), reason=Verdict.WAIT)
         if stuck and view.stalled and not view.code.is_decodable(coming):
             return self._blocked(view, now)
         return Decision(reason=Verdict.WAIT)
+
+    @staticmethod
+    def _would_help(view: GroupView, shares: frozenset[int]) -> bool:
+        """Whether some missing output could be had from these shares without its own one."""
+        return any(
+            view.code.is_decodable(shares if share is None else shares - {share})
+            for share in view.missing.values()
+        )
 
     def _hopeless(self, view: GroupView, now: float) -> Decision:
         """Coding cannot help: each missing output depends on its own share alone."""

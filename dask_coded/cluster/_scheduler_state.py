@@ -3,7 +3,7 @@
 Written against distributed 2026.8. Everything here runs on the scheduler's event loop, between
 two transitions, and leaves a state that ``Scheduler.validate`` accepts.
 
-Five mechanisms, none of which costs a message when nothing is wrong:
+Four mechanisms, none of which costs a message when nothing is wrong:
 
 * *Soft dependencies.* A data share depends on the parity of its group in the graph, so that
   culling keeps the parity; :meth:`cut_parity` removes these edges before anything waits for them.
@@ -14,7 +14,6 @@ Five mechanisms, none of which costs a message when nothing is wrong:
   after all.
 * *Holding back errors.* An exception in a share is an erasure until too few are left, so the
   worker's message is kept, and delivered only when there is no other way.
-* *Isolation.* A suspect gets no new work, and everybody else hangs up on it.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -22,7 +21,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dask.typing import Key
-from distributed.core import Status
 from distributed.metrics import time
 
 from dask_coded.graph import DataShareTask, GroupSpec, spec_of
@@ -57,7 +55,6 @@ class SchedulerState:
         self._held: dict[Key, Callable[[], None]] = {}
         self._ours: Callable[[Key], bool] = lambda key: False
         self._on_held: Callable[[Key], None] = lambda key: None
-        self._paused: set[str] = set()
 
     # Reading
 
@@ -367,54 +364,8 @@ class SchedulerState:
         if deliver is not None:
             deliver()
 
-    # Workers
-
-    def isolate(self, address: str) -> None:
-        """Place nothing new on a worker."""
-        scheduler = self.scheduler
-        ws = scheduler.workers.get(address)
-        if ws is None:
-            return
-        if ws.status == Status.running:
-            self._paused.add(address)
-            scheduler.handle_worker_status_change(Status.paused, ws, _stimulus("suspect"))
-
-    def hang_up(self, addresses: Iterable[str]) -> None:
-        """Break every transfer from these workers: who waits for one asks again where to go.
-
-        Call it when what they hold is no longer looked for there; a transfer that began
-        earlier would begin again.
-        """
-        scheduler = self.scheduler
-        for address in addresses:
-            scheduler.rpc.remove(address)
-            message = {
-                "op": "remove-worker",
-                "worker": address,
-                "stimulus_id": _stimulus("hang-up"),
-            }
-            for other in scheduler.workers:
-                if other != address:
-                    scheduler.worker_send(other, message)
-
-    def trust(self, address: str) -> None:
-        """Undo :meth:`isolate`."""
-        ws = self.scheduler.workers.get(address)
-        if address in self._paused:
-            self._paused.discard(address)
-            if ws is not None and ws.status == Status.paused:
-                self.scheduler.handle_worker_status_change(Status.running, ws, _stimulus("trusted"))
+    # Lost results
 
     def rerun(self, keys: Iterable[Key]) -> None:
         """Compute elsewhere what runs on a suspect, or is held by suspects only."""
         self.scheduler.transitions(dict.fromkeys(keys, "released"), _stimulus("rerun"))
-
-    def evict(self, address: str) -> None:
-        """Remove a worker from the cluster without waiting for it."""
-        self._paused.discard(address)
-        self.scheduler._ongoing_background_tasks.call_soon(
-            self.scheduler.remove_worker,
-            address=address,
-            stimulus_id=_stimulus("evict"),
-            close=False,
-        )

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from time import perf_counter
 
 import numpy as np
-from distributed.threadpoolexecutor import thread_state
+from distributed import get_worker
+from distributed.utils import thread_state
 
 from dask_coded.cluster._settings import slice_seconds
 from dask_coded.typing import AnyArray
@@ -26,12 +27,13 @@ class ShareCancelled(Exception):
 
 def cancelled_check() -> Callable[[], bool] | None:
     """A function that says whether the task on this thread was cancelled; None outside a worker."""
-    execution = getattr(thread_state, "execution_state", None)
     key = getattr(thread_state, "key", None)
-    worker = execution.get("worker") if isinstance(execution, dict) else None
-    if worker is None or key is None:
+    if key is None:
         return None
-    tasks = worker.state.tasks
+    try:
+        tasks = get_worker().state.tasks
+    except ValueError:
+        return None
 
     def cancelled() -> bool:
         ts = tasks.get(key)
@@ -41,7 +43,7 @@ def cancelled_check() -> Callable[[], bool] | None:
 
 
 def _tell(started: float) -> None:
-    worker = thread_state.execution_state["worker"]
+    worker = get_worker()
     event = {"action": "slot-free", "key": str(thread_state.key), "ran": perf_counter() - started}
     worker.loop.add_callback(worker.log_event, "dask-coded", event)
 

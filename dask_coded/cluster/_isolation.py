@@ -1,0 +1,64 @@
+"""Keeping a silent worker from holding up the others: public scheduler interfaces only."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from distributed.core import Status
+from distributed.metrics import time
+
+if TYPE_CHECKING:
+    from distributed.scheduler import Scheduler
+
+__all__ = ["Isolation"]
+
+
+class Isolation:
+    """What is done about suspects of one scheduler. None of it but :meth:`evict` harms them."""
+
+    def __init__(self, scheduler: "Scheduler") -> None:
+        self._scheduler = scheduler
+        self._paused: set[str] = set()
+
+    def isolate(self, address: str) -> None:
+        """Place nothing new on a worker."""
+        ws = self._scheduler.workers.get(address)
+        if ws is not None and ws.status == Status.running:
+            self._paused.add(address)
+            stimulus = f"dask-coded-suspect-{time()}"
+            self._scheduler.handle_worker_status_change(Status.paused, ws, stimulus)
+
+    def trust(self, address: str) -> None:
+        """Undo :meth:`isolate`."""
+        ws = self._scheduler.workers.get(address)
+        if address in self._paused:
+            self._paused.discard(address)
+            if ws is not None and ws.status == Status.paused:
+                stimulus = f"dask-coded-trusted-{time()}"
+                self._scheduler.handle_worker_status_change(Status.running, ws, stimulus)
+
+    def hang_up(self, addresses: Iterable[str]) -> None:
+        """Break every transfer from these workers: who waits for one asks again where to go.
+
+        Call it when what they hold is no longer looked for there; a transfer that is broken
+        earlier begins again.
+        """
+        for address in addresses:
+            self._scheduler.rpc.remove(address)
+            message = {
+                "op": "remove-worker",
+                "worker": address,
+                "stimulus_id": f"dask-coded-hang-up-{time()}",
+            }
+            for other in self._scheduler.workers:
+                if other != address:
+                    self._scheduler.worker_send(other, message)
+
+    def evict(self, address: str) -> None:
+        """Remove a worker from the cluster without waiting for it."""
+        self._paused.discard(address)
+        self._scheduler.loop.add_callback(
+            self._scheduler.remove_worker,
+            address=address,
+            stimulus_id=f"dask-coded-evict-{time()}",
+            close=False,
+        )

@@ -1,0 +1,193 @@
+"""The policy on plain values: no cluster, no clock."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dask_coded.cluster import Decision, GroupView, Patience, Policy, Verdict
+from dask_coded.codes import MDS, LT, MatDot, Replication, Uncoded
+
+POLICY = Policy(Patience(factor=0.5, slow_factor=0.1, minimum=0.0, evict_after=5.0))
+CODE = MDS(5, k=3)
+
+
+def view(**known: Any) -> GroupView:
+    """A group of five shares, three of them outputs, of which nothing is known but what is said."""
+    nothing: dict[str, Any] = {
+        "code": CODE,
+        "usable": frozenset(),
+        "running": {},
+        "stalled": {},
+        "erased": frozenset(),
+        "idle": frozenset(),
+        "missing": {q: q for q in range(3)},
+    }
+    shares = {name: known[name] for name in ("usable", "erased", "idle") if name in known}
+    return GroupView(**(nothing | known | {name: frozenset(v) for name, v in shares.items()}))
+
+
+def decide(now: float = 100.0, **known: Any) -> Decision:
+    return POLICY.decide(view(**known), now)
+
+
+def test_parity_starts_at_once() -> None:
+    decision = decide(running=dict.fromkeys(range(3), "a"), idle={3, 4})
+    assert decision.launch == (3, 4)
+
+
+def test_nothing_missing_is_resolved_and_the_rest_cancelled() -> None:
+    decision = decide(usable={0, 1, 2}, running={3: "d"}, idle={4}, missing={})
+    assert decision.resolved
+    assert decision.cancel == (3,)
+
+
+def test_decodes_when_enough_and_patience_is_over() -> None:
+    known = {"usable": {0, 1, 3}, "running": {2: "c", 4: "e"}, "missing": {2: 2}, "typical": 1.0}
+    patient = decide(decodable_since=99.9, **known)
+    assert patient.decode_from is None
+    assert patient.wake_at == pytest.approx(100.4)
+    decision = decide(decodable_since=99.4, **known)
+    assert decision.decode_from == (0, 1, 3)
+    assert decision.cancel == (2, 4)
+    assert decision.late == (2, 4)
+
+
+def test_no_patience_with_what_was_slow_before() -> None:
+    known = {"usable": {0, 1, 3}, "running": {2: "c"}, "missing": {2: 2}, "typical": 1.0}
+    decision = decide(decodable_since=99.8, slow=frozenset({"c"}), **known)
+    assert decision.decode_from == (0, 1, 3)
+
+
+@pytest.mark.parametrize(
+    "lost", [{"stalled": {2: frozenset({"c"})}}, {"erased": {2}}, {"idle": {2}}]
+)
+def test_no_patience_when_the_share_does_not_run(lost: dict[str, Any]) -> None:
+    decision = decide(usable={0, 1, 3}, missing={2: 2}, typical=10.0, **lost)
+    assert decision.decode_from == (0, 1, 3)
+
+
+def test_decode_under_way_is_left_alone_while_its_survivors_last() -> None:
+    known = {"running": {2: "c"}, "missing": {2: 2}, "decoding": (0, 1, 3)}
+    assert decide(usable={0, 1, 3}, **known).reason == Verdict.DECODING
+    # Share 1 was lost, 4 has come: decode again from others.
+    assert decide(usable={0, 3, 4}, decodable_since=0.0, **known).decode_from == (0, 3, 4)
+
+
+def test_inaccurate_waits_then_starts_then_decodes_with_a_warning() -> None:
+    known = {"usable": {0, 1, 3}, "missing": {2: 2}, "tolerance": 1e-30}
+    assert decide(running={2: "c"}, **known).reason == Verdict.INACCURATE
+    assert decide(idle={4}, **known).launch == (4,)
+    decision = decide(erased={2, 4}, **known)
+    assert decision.decode_from == (0, 1, 3)
+    assert decision.inaccurate
+    assert decision.amplification is not None
+
+
+def test_exact_fields_know_no_inaccuracy() -> None:
+    from dask_coded.fields import PrimeField
+
+    code = MDS(5, k=3, field=PrimeField(65537))
+    decision = decide(code=code, usable={0, 1, 3}, erased={2}, missing={2: 2}, tolerance=1e-30)
+    assert not decision.inaccurate
+
+
+def test_too_few_left_raises_what_the_share_raised() -> None:
+    decision = decide(usable={1, 2}, erased={0, 3, 4}, missing={0: 0})
+    assert decision.raise_from == 0
+    # It is known already while others still run.
+    assert decide(running={1: "b", 2: "c"}, erased={0, 3, 4}, missing={0: 0, 1: 1}).raise_from == 0
+
+
+def test_exceptions_elsewhere_are_nobodys_business_in_a_part_of_a_group() -> None:
+    decision = decide(running={0: "a"}, erased={3, 4}, missing={0: 0})
+    assert decision.raise_from is None
+    assert decision.reason == Verdict.PLAIN
+
+
+def test_parity_is_not_started_where_it_cannot_help() -> None:
+    assert decide(running={0: "a"}, idle={3, 4}, missing={0: 0}).launch == ()
+
+
+def test_consumed_outputs_run_again_only_if_there_is_no_other_way() -> None:
+    known = {"idle": {0, 1, 3, 4}, "consumed": frozenset({0, 1}), "missing": {2: 2}}
+    # Output 2 was lost and runs again by itself.
+    assert decide(running={2: "c"}, **known).launch == ()
+    # It cannot: its inputs are out of reach.
+    assert decide(stalled={2: frozenset({"c"})}, **known).launch == (0, 1, 3, 4)
+
+
+def test_blocked_by_suspects_asks_for_rescue_then_evicts() -> None:
+    known = {
+        "usable": {0, 1},
+        "stalled": {2: frozenset({"c"}), 3: frozenset({"d"}), 4: frozenset({"e"})},
+        "missing": {2: 2},
+    }
+    first = decide(suspect_since=99.0, **known)
+    assert first.blocked_by == {"c", "d", "e"}
+    assert not first.evict
+    assert first.wake_at == 104.0
+    assert decide(now=104.0, suspect_since=99.0, **known).evict == {"c", "d", "e"}
+
+
+def test_outputs_that_are_no_share() -> None:
+    known = {"code": MatDot(5, p=2), "missing": {0: None}}
+    assert decide(running=dict.fromkeys(range(5), "a"), **known).decode_from is None
+    decision = decide(usable={0, 2, 4}, running={1: "b", 3: "d"}, **known)
+    assert decision.decode_from == (0, 2, 4)
+
+
+CODES = [
+    MDS(6, k=4),
+    Replication(6, k=3),
+    Uncoded(4),
+    MatDot(6, p=2),
+    LT(8, k=4),
+]
+
+
+@given(data=st.data(), code=st.sampled_from(CODES))
+def test_whatever_arrives_something_happens(data: st.DataObject, code: Any) -> None:
+    """No dead ends: a group is resolved, decodes, waits for something that can come, or fails."""
+    n, outputs = code.n_shares, int(np.prod(code.output_grid))
+    where = data.draw(
+        st.lists(
+            st.sampled_from(["usable", "running", "stalled", "erased", "idle", "absent"]),
+            min_size=n,
+            max_size=n,
+        )
+    )
+    shares = {name: [i for i in range(n) if where[i] == name] for name in set(where)}
+    systematic = isinstance(code, MDS | Replication | Uncoded)
+    missing = {
+        q: q if systematic else None
+        for q in range(outputs)
+        if not systematic or where[q] not in ("usable", "absent")
+    }
+    decision = decide(
+        code=code,
+        usable=shares.get("usable", ()),
+        running=dict.fromkeys(shares.get("running", ()), "r"),
+        stalled=dict.fromkeys(shares.get("stalled", ()), frozenset({"s"})),
+        erased=shares.get("erased", ()),
+        idle=shares.get("idle", ()),
+        missing=missing,
+        suspect_since=0.0,
+    )
+    usable, running = set(shares.get("usable", ())), set(shares.get("running", ()))
+    assert set(decision.launch) <= set(shares.get("idle", ()))
+    if not missing:
+        assert decision.resolved
+    elif decision.decode_from is not None:
+        assert usable.issuperset(decision.decode_from)
+        assert code.is_decodable(decision.decode_from)
+    elif code.is_decodable(range(n)) and not shares.get("absent"):
+        assert (
+            running
+            or decision.launch
+            or decision.raise_from is not None
+            or decision.blocked_by
+            or decision.wake_at is not None
+        )
