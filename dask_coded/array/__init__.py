@@ -5,5 +5,19 @@ from dask_coded.array._encoded import EncodedArray as EncodedArray
 from dask_coded.array._matmul import MatmulPlan as MatmulPlan
 from dask_coded.array._matmul import coded_matmul as coded_matmul
 from dask_coded.array._matmul import plan_matmul as plan_matmul
+from dask_coded.array._optimize import Explanation as Explanation
+from dask_coded.array._optimize import explain as explain
+from dask_coded.array._optimize import optimize as optimize
+from dask_coded.array._optimize import optimize_graph as optimize_graph
 
-__all__ = ["EncodedArray", "MatmulPlan", "coded_matmul", "encode", "plan_matmul"]
+__all__ = [
+    "EncodedArray",
+    "Explanation",
+    "MatmulPlan",
+    "coded_matmul",
+    "encode",
+    "explain",
+    "optimize",
+    "optimize_graph",
+    "plan_matmul",
+]

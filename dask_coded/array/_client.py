@@ -2,9 +2,27 @@
 
 from typing import Any
 
-from dask_coded.cluster import enable
+import dask.array as da
 
-__all__ = ["current_client", "prepare", "worker_count"]
+from dask_coded.cluster import enable
+from dask_coded.errors import UnsupportedOperationError
+
+__all__ = ["current_client", "prepare", "prepared_workers", "refuse_expressions", "worker_count"]
+
+
+def refuse_expressions() -> None:
+    """Say clearly that Dask's array expressions cannot be coded.
+
+    Raises
+    ------
+    UnsupportedOperationError
+        If ``array.query-planning`` was true when Dask's arrays were imported.
+    """
+    if da.array_expr_enabled():
+        raise UnsupportedOperationError(
+            "Dask's array expressions (array.query-planning) are on, and have no products that "
+            "could be coded; set DASK_ARRAY__QUERY_PLANNING=False before dask.array is imported"
+        )
 
 
 def current_client() -> Any:
@@ -18,10 +36,18 @@ def current_client() -> Any:
 
 
 def worker_count(client: Any) -> int | None:
-    """Workers of a client's cluster, or None without a client."""
-    if client is None or client.asynchronous:
+    """Workers of a client's cluster now, or None without a client."""
+    if client is None:
         return None
-    return len(client.scheduler_info(n_workers=-1)["workers"])
+    if client.asynchronous:
+        return _known_workers(client)
+    return int(client.scheduler_info(n_workers=0)["n_workers"])
+
+
+def _known_workers(client: Any) -> int | None:
+    # What repr(client) shows. There is no public way to it that does not wait for the scheduler.
+    known = getattr(client, "_scheduler_identity", {}).get("n_workers")
+    return None if known is None else int(known)
 
 
 def prepare(client: Any) -> None:
@@ -32,4 +58,22 @@ def prepare(client: Any) -> None:
     if client is None or client.asynchronous or getattr(client, "_dask_coded_enabled", False):
         return
     enable(client)
+    client._dask_coded_enabled = True
+
+
+def prepared_workers(client: Any) -> int | None:
+    """Workers of a cluster on which the runtime is enabled; never waits for the scheduler.
+
+    None where it is not enabled yet: it will be soon after.
+    """
+    if client is None:
+        return None
+    if getattr(client, "_dask_coded_enabled", False):
+        return _known_workers(client)
+    client.loop.add_callback(_enable_soon, client)
+    return None
+
+
+async def _enable_soon(client: Any) -> None:
+    await enable(client)
     client._dask_coded_enabled = True

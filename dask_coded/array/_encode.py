@@ -9,7 +9,7 @@ import numpy as np
 from dask.base import tokenize
 from dask.utils import parse_bytes
 
-from dask_coded.array._client import current_client, worker_count
+from dask_coded.array._client import current_client, refuse_expressions, worker_count
 from dask_coded.array._encoded import EncodedArray, Stripe
 from dask_coded.array._plan import default_tolerance, linear_code, shortened
 from dask_coded.codes import AbstractLinearCode
@@ -67,6 +67,7 @@ def encode(
     >>> (A @ np.array([1.0, 1.0])).compute(scheduler="sync")
     array([ 1.,  5.,  9., 13., 17., 21.])
     """
+    refuse_expressions()
     a = da.asanyarray(a)
     _check(a, code, parity)
     if parity is None:

@@ -16,6 +16,7 @@ from dask_coded.codes import AbstractLinearCode
 from dask_coded.errors import BlockShapeError, UnsupportedOperationError
 from dask_coded.graph import (
     MatmulGroups,
+    PlainArithmetic,
     decoded_rows,
     layered,
     merged,
@@ -246,13 +247,14 @@ class EncodedArray(DaskMethodsMixin):  # type: ignore[misc]
                 name=name,
                 code=stripe.code,
                 splits=(stripe.code.k, 1, 1),
-                rows=stripe.rows,
-                columns=columns,
-                positions=1,
                 batch=(),
-                dtype=str(dtype),
-                tolerance=self.tolerance,
+                rows=len(stripe.rows),
+                columns=None if columns is None else len(columns),
+                positions=1,
                 per_task=1,
+                tolerance=self.tolerance,
+                dtype=str(dtype),
+                chunks=(stripe.rows,) if columns is None else (stripe.rows, columns),
                 first_row=first,
             )
             a = {(0, s, 0): reference(key) for s, key in enumerate(self._tiles(index))}
@@ -262,7 +264,12 @@ class EncodedArray(DaskMethodsMixin):  # type: ignore[misc]
                 for share in range(stripe.code.n_shares)
             }
             tasks.update(
-                product_tasks(groups, lambda place, a=a: a, lambda place, b=b: b, sliced_matmul)
+                product_tasks(
+                    groups,
+                    lambda place, a=a: a,
+                    lambda place, b=b: b,
+                    PlainArithmetic(sliced_matmul, str(dtype)),
+                )
             )
             first += len(stripe.rows)
         graph = layered(name, tasks, [replace(self, adjoint=None), *([x] if lazy else [])])

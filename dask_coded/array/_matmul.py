@@ -2,24 +2,40 @@
 
 import itertools
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import dask.array as da
 import numpy as np
 from dask.base import tokenize
 
-from dask_coded.array._client import current_client, prepare, worker_count
-from dask_coded.array._plan import Choice, choose_code, default_tolerance, shortened
-from dask_coded.cluster import sliced_matmul
-from dask_coded.codes import AbstractCode, AbstractLinearCode
-from dask_coded.errors import (
-    BlockShapeError,
-    ParameterError,
-    UnsupportedDtypeError,
-    UnsupportedOperationError,
+from dask_coded.array._client import (
+    current_client,
+    prepare,
+    refuse_expressions,
+    worker_count,
 )
-from dask_coded.fields import PAIRED
-from dask_coded.graph import MatmulGroups, encode_tiles, layered, product_tasks
+from dask_coded.array._plan import (
+    Choice,
+    check_request,
+    choose_code,
+    default_tolerance,
+    fitted,
+    given_code,
+)
+from dask_coded.cluster import sliced_matmul
+from dask_coded.codes import AbstractCode
+from dask_coded.errors import BlockShapeError, UnsupportedOperationError
+from dask_coded.graph import (
+    MatmulGroups,
+    PlainArithmetic,
+    combine_results,
+    encode_tiles,
+    generators_of,
+    layered,
+    product_tasks,
+    splits_of,
+)
 
 __all__ = ["MatmulPlan", "coded_matmul", "plan_matmul"]
 
@@ -75,8 +91,10 @@ def plan_matmul(
     >>> plan_matmul(a, a.T, parity=1).code
     MDS(n_shares=4, k=3, parity='auto', seed=0, field=REAL)
     """
+    refuse_expressions()
     a, b = da.asanyarray(a), da.asanyarray(b)
-    _check(a, b, code, parity)
+    check_request(code, parity, tolerance)
+    _check(a, b)
     if a.ndim == 1:
         a = a[None, :]
     if b.ndim > 1 or a.ndim > 2:
@@ -95,40 +113,19 @@ def plan_matmul(
         what = f"chunks of {type(a._meta).__name__} and {type(b._meta).__name__}, dtype {dtype}"
         return MatmulPlan(a, b, _plain(code, f"cannot encode {what}", "plain a @ b"), 0)
     a, b = _unified(a, b)
-    pairable = a.ndim == 2
-    if code is None:
-        client = current_client()
-        columns = 1 if b.ndim == 1 else b.numblocks[-1]
+    columns = 1 if b.ndim == 1 else b.numblocks[-1]
+    if code is not None:
+        choice = given_code(code, a.numblocks[-2], columns, dtype, pairable=a.ndim == 2)
+    else:
         choice = choose_code(
             a.numblocks[-2],
             columns,
             dtype,
             parity=parity,
-            n_workers=worker_count(client),
-            pairable=pairable,
+            n_workers=worker_count(current_client()),
+            pairable=a.ndim == 2,
         )
-        return MatmulPlan(a, b, choice, tolerance)
-    if code.field.exact:
-        raise UnsupportedOperationError(
-            f"{code!r} computes modulo a prime; coded_matmul returns ordinary numbers. Use a code "
-            "over REAL, PAIRED or COMPLEX, or an all-ones parity, which is exact for integers"
-        )
-    if code.field == PAIRED and not pairable:
-        raise UnsupportedOperationError(
-            f"{code!r} pairs the first axis of output chunks, which is a stacking axis here; "
-            "use field=REAL"
-        )
-    if dtype.kind in "iu" and not np.array_equal(code.responses(), np.round(code.responses())):
-        raise UnsupportedDtypeError(
-            f"{code!r} has fractional coefficients and the product is {dtype}; use "
-            "MDS(n, k, parity='ones') or Replication, which are exact, or convert to float64"
-        )
-    side = "rows" if isinstance(code, AbstractLinearCode) else "both"
-    if side == "rows" and b.ndim > 1 and b.numblocks[-1] > a.numblocks[-2]:
-        side = "rows" if code.field == PAIRED else "columns"
-    if code.operation == "polynomial":
-        raise UnsupportedOperationError(f"{code!r} codes maps of single blocks, not products")
-    return MatmulPlan(a, b, Choice(code, side, "asked for"), tolerance)
+    return MatmulPlan(a, b, choice, tolerance)
 
 
 def coded_matmul(
@@ -194,13 +191,7 @@ def coded_matmul(
     return product
 
 
-def _check(a: da.Array, b: da.Array, code: AbstractCode | None, parity: int | None) -> None:
-    if code is not None and parity is not None:
-        raise ParameterError(
-            f"both code={code!r} and parity={parity} were given; a code fixes its parity, give one"
-        )
-    if code is not None and not isinstance(code, AbstractCode):
-        raise ParameterError(f"code={code!r} is no code; give one of dask_coded.codes")
+def _check(a: da.Array, b: da.Array) -> None:
     if a.ndim == 0 or b.ndim == 0:
         raise BlockShapeError("a product takes no scalars; use a * b")
     left, right = a.shape[-1], b.shape[max(b.ndim - 2, 0)]
@@ -240,31 +231,33 @@ def _build(plan: MatmulPlan) -> da.Array:
     a, b, code = plan.a, plan.b, plan.code
     assert code is not None
     dtype = np.result_type(a.dtype, b.dtype)
+    if dtype.kind in "iu" and a.numblocks[-1] > 1:
+        # Dask's product sums over inner chunks, and a sum of small integers is a wide one.
+        dtype = np.zeros(1, dtype=dtype).sum().dtype
+        a, b = a.astype(dtype), b.astype(dtype)
     token = tokenize(a.name, b.name, code, plan.choice.side, plan.tolerance, str(dtype))
     vector = b.ndim == 1
     b_blocks = (b.numblocks[0], 1) if vector else b.numblocks[-2:]
-    code = _fitted(plan, code)
-    m, p, n = _splits(code, plan.choice.side)
-    ones = np.ones((code.n_shares, 1), dtype=code.field.dtype)
-    generators = {
-        "rows": lambda: (code.generator(), ones),
-        "columns": lambda: (ones, code.generator()),
-        "both": lambda: (code.generator(0), code.generator(1)),
-    }[plan.choice.side]()
+    code = fitted(plan.choice, a.numblocks[-2], b_blocks[1])
+    m, p, n = splits_of(code, plan.choice.side)
+    generators = generators_of(code, plan.choice.side)
+    mix = partial(combine_results, field=code.field)
     positions = -(-a.numblocks[-1] // p)
     batch = _batch_chunks(a, b)
     per_position = max(a.chunks[-1]) * (max(a.chunks[-2]) + (1 if vector else max(b.chunks[-1])))
+    chunks = (*batch, a.chunks[-2]) if vector else (*batch, a.chunks[-2], b.chunks[-1])
     groups = MatmulGroups(
         name=f"coded-matmul-{token}",
         code=code,
         splits=(m, p, n),
-        rows=a.chunks[-2],
-        columns=None if vector else b.chunks[-1],
+        batch=tuple(map(len, batch)),
+        rows=a.numblocks[-2],
+        columns=None if vector else b.numblocks[-1],
         positions=positions,
-        batch=batch,
-        dtype=str(dtype),
-        tolerance=plan.tolerance,
         per_task=max(1, int(_BYTES_PER_TASK // (per_position * dtype.itemsize))),
+        tolerance=plan.tolerance,
+        dtype=str(dtype),
+        chunks=chunks,
     )
     tasks: dict[Any, Any] = {}
 
@@ -286,7 +279,7 @@ def _build(plan: MatmulPlan) -> da.Array:
                     lambda row, column: (
                         (array.name, row) if array.ndim == 1 else (array.name, *own, row, column)
                     ),
-                    code.field,
+                    mix,
                     rows_first=which == 0,
                     batch=own,
                 )
@@ -302,27 +295,11 @@ def _build(plan: MatmulPlan) -> da.Array:
             groups,
             tiles(0, a, (m, p), a.numblocks[-2:]),
             tiles(1, b, (p, n), b_blocks),
-            sliced_matmul,
+            PlainArithmetic(sliced_matmul, str(dtype)),
         )
     )
-    chunks = (*batch, a.chunks[-2]) if vector else (*batch, a.chunks[-2], b.chunks[-1])
     meta = np.empty((0,) * len(chunks), dtype=dtype)
     return da.Array(layered(groups.name, tasks, [a, b]), groups.name, chunks, meta=meta)
-
-
-def _fitted(plan: MatmulPlan, code: AbstractCode) -> AbstractCode:
-    """The code, shortened if there are fewer chunks than it has blocks."""
-    if not isinstance(code, AbstractLinearCode):
-        return code
-    count = plan.a.numblocks[-2] if plan.choice.side == "rows" else plan.b.numblocks[-1]
-    return (shortened(code, count) or code) if count < code.k else code
-
-
-def _splits(code: AbstractCode, side: str) -> tuple[int, int, int]:
-    if isinstance(code, AbstractLinearCode):
-        return (code.k, 1, 1) if side == "rows" else (1, 1, code.k)
-    (m, p), (_, n) = code.operand_grids
-    return m, p, n
 
 
 def _batch_chunks(a: da.Array, b: da.Array) -> tuple[tuple[int, ...], ...]:

@@ -7,10 +7,24 @@ from typing import Any
 import numpy as np
 
 from dask_coded.codes import MDS, AbstractCode, AbstractLinearCode, Replication, Uncoded
-from dask_coded.errors import ParameterError, UnsupportedDtypeError
+from dask_coded.errors import (
+    ParameterError,
+    UnsupportedDtypeError,
+    UnsupportedOperationError,
+)
 from dask_coded.fields import COMPLEX, PAIRED, REAL, Field
+from dask_coded.graph import Side
 
-__all__ = ["Choice", "choose_code", "default_tolerance", "linear_code", "shortened"]
+__all__ = [
+    "Choice",
+    "check_request",
+    "choose_code",
+    "default_tolerance",
+    "fitted",
+    "given_code",
+    "linear_code",
+    "shortened",
+]
 
 #: Beyond this many blocks a decode moves more data than a recomputation would.
 _MOST_BLOCKS = 24
@@ -23,24 +37,60 @@ class Choice:
     """A code for a product, or None for a plain product, and the reason."""
 
     code: AbstractCode | None
-    side: str
+    side: Side
     """``"rows"`` of the left operand, ``"columns"`` of the right one, or ``"both"``."""
     reason: str
 
 
-def default_tolerance(dtype: np.dtype[Any]) -> float:
+def check_request(code: AbstractCode | None, parity: int | None, tolerance: float | None) -> None:
+    """Check what may be asked of every product.
+
+    Raises
+    ------
+    ParameterError
+        If a code and a parity are given, or one of the three is impossible.
+    UnsupportedOperationError
+        If the code is not one for products of ordinary numbers.
+    """
+    if code is not None and parity is not None:
+        raise ParameterError(
+            f"both code={code!r} and parity={parity} were given; a code fixes its parity, give one"
+        )
+    if parity is not None and (type(parity) is not int or parity < 0):
+        raise ParameterError(f"parity must be an int of at least 0, got {parity!r}")
+    if tolerance is not None and not tolerance > 0:
+        raise ParameterError(f"tolerance must be positive, or None for a default; got {tolerance}")
+    if code is None:
+        return
+    if not isinstance(code, AbstractCode):
+        raise ParameterError(f"code={code!r} is no code; give one of dask_coded.codes")
+    if code.operation == "polynomial":
+        raise UnsupportedOperationError(
+            f"{code!r} codes maps of single blocks, not products; use a code of one operand such "
+            "as MDS, or of two such as Polynomial"
+        )
+    if code.field.exact:
+        raise UnsupportedOperationError(
+            f"{code!r} computes modulo a prime; a product of arrays has ordinary numbers. Use a "
+            "code over REAL, PAIRED or COMPLEX, or an all-ones parity, which is exact for integers"
+        )
+
+
+def default_tolerance(dtype: np.dtype[Any] | None) -> float:
     """Accepted amplification times eps: about half of the digits of the dtype.
 
     A code with well-behaved parity stays far below; a set of survivors that would amplify more
-    waits for one more share.
+    waits for one more share. What is not known is taken for float64.
     """
+    if dtype is None:
+        return float(np.sqrt(np.finfo(np.float64).eps))
     if dtype.kind not in "fc":
         return 1.0
     return float(np.sqrt(np.finfo(dtype).eps))
 
 
 def linear_code(
-    k: int, parity: int, dtype: np.dtype[Any], *, paired: bool
+    k: int, parity: int, dtype: np.dtype[Any] | None, *, paired: bool
 ) -> tuple[AbstractLinearCode, str]:
     """The code of one operand for k blocks that loses fewest digits, and why.
 
@@ -51,7 +101,7 @@ def linear_code(
     parity
         Shares that may be lost.
     dtype
-        Of the data.
+        Of the data; None if it is not known yet.
     paired
         Whether the first axis of every block and result may be paired.
 
@@ -62,11 +112,18 @@ def linear_code(
     """
     if parity == 0:
         return Uncoded(k), "no parity was asked for"
+    if dtype is None:
+        if k == 1:
+            return Replication(parity + 1, 1), "copies, because one block has nothing to mix with"
+        if parity == 1:
+            return MDS(k + 1, k, parity="ones"), "their sum, right for every dtype"
+        why = "real parity, right for real and complex chunks, whose dtype the graph does not say"
+        return MDS(k + parity, k), why
     if dtype.kind in "iu" and parity > 1:
         why = "copies, because integers must stay exact and sums of one parity protect one share"
         return Replication((parity + 1) * k, k), why
     if k == 1:
-        return Replication(parity + 1, 1), "copies, because one block has nothing to be mixed with"
+        return Replication(parity + 1, 1), "copies, because one block has nothing to mix with"
     if dtype.kind in "iu":
         return MDS(k + 1, k, parity="ones"), "their sum, exact in wrapping integer arithmetic"
     if dtype.kind not in "fc":
@@ -89,7 +146,7 @@ def linear_code(
 def choose_code(
     row_chunks: int,
     column_chunks: int,
-    dtype: np.dtype[Any],
+    dtype: np.dtype[Any] | None,
     *,
     parity: int | None,
     n_workers: int | None,
@@ -102,7 +159,7 @@ def choose_code(
     row_chunks, column_chunks
         Chunks of the output along its last two axes.
     dtype
-        Of the output.
+        Of the output; None if it is not known yet.
     parity
         Shares that may be lost, None for a default.
     n_workers
@@ -112,22 +169,24 @@ def choose_code(
 
     Raises
     ------
-    ParameterError
-        If `parity` is negative.
+    UnsupportedDtypeError
+        If nothing is known to be right for the dtype.
     """
-    if parity is not None and (type(parity) is not int or parity < 0):
-        raise ParameterError(f"parity must be an int of at least 0, got {parity!r}")
+    side: Side = "rows" if row_chunks >= column_chunks else "columns"
+    chunks = max(row_chunks, column_chunks)
     if parity is None:
         if n_workers is None:
             return Choice(None, "rows", "no cluster: threads of one process do not straggle apart")
         if n_workers < 3:
             reason = f"{n_workers} workers: one that straggles is too large a part to make up for"
             return Choice(None, "rows", reason)
-        parity = 2 if n_workers >= 6 and dtype.kind in "fc" else 1
+        if chunks == 1:
+            reason = "one output chunk, of which only copies could be made; parity=1 asks for one"
+            return Choice(None, "rows", reason)
+        floats = dtype is None or dtype.kind in "fc"
+        parity = 2 if n_workers >= 6 and floats else 1
     if parity == 0:
         return Choice(None, "rows", "no parity was asked for")
-    side = "rows" if row_chunks >= column_chunks else "columns"
-    chunks = max(row_chunks, column_chunks)
     most = _USUAL_BLOCKS if n_workers is None else max(1, n_workers - parity)
     most = min(most, chunks, _MOST_BLOCKS)
     # As few stripes as possible, and as even as possible.
@@ -136,6 +195,68 @@ def choose_code(
     where = "" if n_workers is None else f" on {n_workers} workers"
     reason = f"{chunks} chunks along the {side}{where}: {k} blocks and {parity} parity; {why}"
     return Choice(code, side, reason)
+
+
+def given_code(
+    code: AbstractCode,
+    row_chunks: int,
+    column_chunks: int,
+    dtype: np.dtype[Any] | None,
+    *,
+    pairable: bool,
+) -> Choice:
+    """The side on which a code that was asked for serves a product; parameters as above.
+
+    Raises
+    ------
+    UnsupportedOperationError
+        If it pairs rows that cannot be paired, or would change a dtype that is not known.
+    UnsupportedDtypeError
+        If it cannot be exact for integers, or would make complex numbers of real ones.
+    """
+    side: Side = "both"
+    if isinstance(code, AbstractLinearCode):
+        # Rows are paired in the left operand and in the output, never in the right operand.
+        wide = column_chunks > row_chunks and code.field != PAIRED
+        side = "columns" if wide else "rows"
+    if code.field == PAIRED and not pairable:
+        raise UnsupportedOperationError(
+            f"{code!r} pairs the first axis of output chunks, which is not the rows here; "
+            "use field=REAL"
+        )
+    if dtype is None:
+        if code.field == COMPLEX:
+            raise UnsupportedOperationError(
+                f"{code!r} makes complex outputs, and the graph does not say whether the chunks "
+                "are complex; use field=REAL"
+            )
+        return Choice(code, side, "asked for")
+    if dtype.kind in "iu" and not np.array_equal(code.responses(), np.round(code.responses())):
+        raise UnsupportedDtypeError(
+            f"{code!r} has fractional coefficients and the product is {dtype}; use "
+            "MDS(n, k, parity='ones') or Replication, which are exact, or convert to float64"
+        )
+    if code.field == PAIRED and dtype.kind == "c":
+        raise UnsupportedDtypeError(
+            f"{code!r} takes two real rows for one complex number, and the product is {dtype}; "
+            "use field=COMPLEX"
+        )
+    if code.field == COMPLEX and dtype.kind != "c":
+        raise UnsupportedDtypeError(
+            f"{code!r} makes complex outputs, and the product is {dtype}; use field=PAIRED or "
+            "field=REAL"
+        )
+    return Choice(code, side, "asked for")
+
+
+def fitted(choice: Choice, row_chunks: int, column_chunks: int) -> AbstractCode:
+    """The chosen code, shortened if there are fewer chunks than it has blocks."""
+    code = choice.code
+    assert code is not None
+    count = row_chunks if choice.side == "rows" else column_chunks
+    if isinstance(code, AbstractLinearCode) and count < code.k:
+        return shortened(code, count) or code
+    return code
 
 
 def shortened(code: AbstractCode, k: int) -> AbstractCode | None:

@@ -1,40 +1,22 @@
 """The graph of a coded product."""
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-import numpy as np
 from dask._task_spec import Task, TaskRef
 from dask.typing import Key
 
 from dask_coded.codes import AbstractCode
+from dask_coded.graph._arithmetic import Arithmetic, part_of_sum, result_of_share, void
 from dask_coded.graph._build import Work, group_tasks
-from dask_coded.typing import AnyArray
 
-__all__ = ["MatmulGroups", "product_tasks", "sum_of_products"]
+__all__ = ["MatmulGroups", "product_tasks"]
 
 Chunks: TypeAlias = tuple[int, ...]
-Multiply: TypeAlias = Callable[[AnyArray, AnyArray], AnyArray]
-
-
-def sum_of_products(
-    multiply: Multiply, dtype: str, before: AnyArray | None, *tiles: AnyArray
-) -> AnyArray:
-    """``before + a_0 @ b_0 + a_1 @ b_1 + ...`` for tiles ``a_0, a_1, ..., b_0, b_1, ...``."""
-    half = len(tiles) // 2
-    total = before
-    for a, b in zip(tiles[:half], tiles[half:], strict=True):
-        part = multiply(a, b)
-        total = part if total is None else total + part
-    assert total is not None
-    return total.astype(dtype, copy=False)
-
-
-def void(ndim: int, dtype: str) -> AnyArray:
-    """What a share of void tiles gives: zero of any shape, continued with zeros when decoded."""
-    return np.zeros((1,) * ndim, dtype=dtype)
+#: For a batch index, the tiles ``(stripe, share, position)`` of an operand.
+TilesAt: TypeAlias = Callable[[tuple[int, ...]], Mapping[tuple[Any, ...], Any]]
 
 
 @dataclass(frozen=True)
@@ -44,23 +26,28 @@ class MatmulGroups:
     Parameters
     ----------
     name
-        Of the output chunks.
+        Of the output chunks, whose keys are ``(name, *batch, row, column)``.
     code
         The code of every group.
     splits
         ``(m, p, n)``: blocks of the code along rows, inner dimension and columns.
+    batch
+        Number of output chunks along each stacking axis.
     rows, columns
-        Sizes of the output chunks; ``columns`` is None if the right operand is a vector.
+        Number of output chunks; None if the output has no such axis, because that operand is a
+        vector.
     positions
         Inner tiles of each block.
-    batch
-        Chunk sizes of leading dimensions.
-    dtype
-        Of the output.
-    tolerance
-        See :class:`GroupSpec`.
     per_task
         Inner tiles that one task multiplies.
+    tolerance
+        See :class:`GroupSpec`.
+    dtype
+        Of the output; None if it is not known before the chunks are there.
+    chunks
+        Sizes of the output chunks along each axis; None if they are not known before.
+    label
+        Prefix of all other keys; `name` if None.
     first_row
         Row index of the first output chunk.
     """
@@ -68,21 +55,36 @@ class MatmulGroups:
     name: str
     code: AbstractCode
     splits: tuple[int, int, int]
-    rows: Chunks
-    columns: Chunks | None
+    batch: tuple[int, ...]
+    rows: int | None
+    columns: int | None
     positions: int
-    batch: tuple[Chunks, ...]
-    dtype: str
-    tolerance: float | None
     per_task: int
+    tolerance: float | None
+    dtype: str | None = None
+    chunks: tuple[Chunks, ...] | None = None
+    label: str | None = None
     first_row: int = 0
+
+    @property
+    def ndim(self) -> int:
+        """Dimensions of the output."""
+        return len(self.batch) + (self.rows is not None) + (self.columns is not None)
+
+    def outputs(self, place: tuple[int, ...], r: int, c: int) -> Iterator[tuple[int, ...] | None]:
+        """Chunk index of each output of a group, by output index; None for one that is void."""
+        m, _, n = self.splits
+        for i, j in itertools.product(range(m), range(n)):
+            row, column = r * m + i, c * n + j
+            if row >= (self.rows or 1) or column >= (self.columns or 1):
+                yield None
+                continue
+            ends = (row, self.rows), (column, self.columns)
+            yield (*place, *(index for index, count in ends if count is not None))
 
 
 def product_tasks(
-    groups: MatmulGroups,
-    a_tiles: Callable[[tuple[int, ...]], Mapping[tuple[Any, ...], Any]],
-    b_tiles: Callable[[tuple[int, ...]], Mapping[tuple[Any, ...], Any]],
-    multiply: Multiply,
+    groups: MatmulGroups, a_tiles: TilesAt, b_tiles: TilesAt, arithmetic: Arithmetic
 ) -> dict[Key, Task]:
     """Tasks of all groups of a product.
 
@@ -91,50 +93,51 @@ def product_tasks(
     groups
         The product.
     a_tiles, b_tiles
-        For a batch index, the tiles ``(stripe, share, position)`` of an operand.
-    multiply
-        What a share's task does with two tiles.
+        The operands.
+    arithmetic
+        What a share's task does with its tiles.
     """
     m, _, n = groups.splits
-    columns = (None,) if groups.columns is None else groups.columns
-    row_stripes = range(-(-len(groups.rows) // m))
-    column_stripes = range(-(-len(columns) // n))
+    stripes = range(-(-(groups.rows or 1) // m)), range(-(-(groups.columns or 1) // n))
     tasks: dict[Key, Task] = {}
-    for place in itertools.product(*(range(len(chunks)) for chunks in groups.batch)):
+    for place in itertools.product(*map(range, groups.batch)):
         a, b = a_tiles(place), b_tiles(place)
-        for r, c in itertools.product(row_stripes, column_stripes):
-            tasks.update(_one_group(groups, place, r, c, a, b, multiply))
+        for r, c in itertools.product(*stripes):
+            _add_group(tasks, groups, place, r, c, a, b, arithmetic)
     return tasks
 
 
-def _one_group(
+def _add_group(
+    tasks: dict[Key, Task],
     groups: MatmulGroups,
     place: tuple[int, ...],
     r: int,
     c: int,
     a: Mapping[tuple[Any, ...], Any],
     b: Mapping[tuple[Any, ...], Any],
-    multiply: Multiply,
-) -> dict[Key, Task]:
-    m, _, n = groups.splits
-    vector = groups.columns is None
-    columns = (1,) if groups.columns is None else groups.columns
-    group = "-".join(map(str, (groups.name, *place, groups.first_row + r * m, c)))
-    batch = tuple(chunks[index] for chunks, index in zip(groups.batch, place, strict=True))
+    arithmetic: Arithmetic,
+) -> None:
+    label = groups.name if groups.label is None else groups.label
+    shift = groups.first_row
+    group = "-".join(map(str, (label, *place, shift + r * groups.splits[0], c)))
     outputs: list[Key] = []
     wanted: list[bool] = []
     shapes: list[tuple[int, ...]] = []
-    for i, j in itertools.product(range(m), range(n)):
-        row, column = r * m + i, c * n + j
-        exists = row < len(groups.rows) and column < len(columns)
-        tail = (groups.first_row + row,) if vector else (groups.first_row + row, column)
-        prefix = groups.name if exists else f"{groups.name}-void"
-        outputs.append((prefix, *place, *tail))
-        wanted.append(exists)
-        size = (groups.rows[row], columns[column]) if exists else (0, 0)
-        shapes.append((*batch, *(size[:1] if vector else size)))
-    ndim = len(shapes[0])
-    tasks: dict[Key, Task] = {}
+    for number, index in enumerate(groups.outputs(place, r, c)):
+        wanted.append(index is not None)
+        if index is None:
+            outputs.append((f"{label}-void", group, number))
+            shapes.append((0,) * groups.ndim)
+            continue
+        if shift:
+            # Only a matrix is made in several calls, one for each stripe of an encoded operand.
+            outputs.append((groups.name, shift + index[0], *index[1:]))
+        else:
+            outputs.append((groups.name, *index))
+        if groups.chunks is not None:
+            shapes.append(tuple(sizes[i] for sizes, i in zip(groups.chunks, index, strict=True)))
+    data = groups.code.direct()
+    direct = all(share is not None for share, exists in zip(data, wanted, strict=True) if exists)
     work: list[Work] = []
     for share in range(groups.code.n_shares):
         pairs = [
@@ -143,7 +146,7 @@ def _one_group(
             if (r, share, t) in a and (c, share, t) in b
         ]
         if not pairs:
-            work.append((void, (ndim, groups.dtype)))
+            work.append((void, (groups.ndim, groups.dtype)))
             continue
         before: Any = None
         segments = [
@@ -151,12 +154,13 @@ def _one_group(
             for start in range(0, len(pairs), groups.per_task)
         ]
         for number, segment in enumerate(segments):
-            args = _arguments(multiply, groups.dtype, before, segment)
+            tiles = (*(pair[0] for pair in segment), *(pair[1] for pair in segment))
             if number == len(segments) - 1:
-                work.append((sum_of_products, args))
+                spare = direct and share not in data
+                work.append((result_of_share, (arithmetic, spare, before, *tiles)))
             else:
-                key = (f"{groups.name}-part", group, share, number)
-                tasks[key] = Task(key, sum_of_products, *args)
+                key = (f"{label}-part", group, share, number)
+                tasks[key] = Task(key, part_of_sum, arithmetic, before, *tiles)
                 before = TaskRef(key)
     tasks.update(
         group_tasks(
@@ -164,17 +168,10 @@ def _one_group(
             groups.code,
             work,
             outputs,
-            parity_name=f"{groups.name}-parity",
+            parity_name=f"{label}-parity",
             wanted=wanted,
             tolerance=groups.tolerance,
-            shapes=tuple(shapes),
+            shapes=None if groups.chunks is None else tuple(shapes),
             dtype=groups.dtype,
         )
     )
-    return tasks
-
-
-def _arguments(
-    multiply: Multiply, dtype: str, before: Any, segment: Sequence[tuple[Any, Any]]
-) -> tuple[Any, ...]:
-    return (multiply, dtype, before, *(pair[0] for pair in segment), *(pair[1] for pair in segment))

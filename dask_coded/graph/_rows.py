@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from dask._task_spec import Task, TaskRef
 from dask.typing import Key
 
 from dask_coded.codes import AbstractLinearCode, Repair
+from dask_coded.fields import Field
+from dask_coded.graph._arithmetic import Unfit, checked_mixture, given_up
 from dask_coded.graph._build import Work, group_tasks
 from dask_coded.graph._tasks import Shape, combine_results
-from dask_coded.typing import AnyArray
+from dask_coded.typing import AnyArray, Array
 
 __all__ = ["decoded_rows", "encoded_rows", "reference"]
 
@@ -90,9 +91,9 @@ def decoded_rows(
     )
 
 
-def _as_it_is(block: AnyArray) -> AnyArray:
-    return block
+def _as_it_is(block: Any) -> Any:
+    return given_up(block, spare=True) if isinstance(block, Unfit) else block
 
 
-def _weighted_sum(field: Any, dtype: str, weights: Any, *blocks: AnyArray) -> AnyArray:
-    return combine_results(np.asarray(weights), *blocks, field=field, dtype=dtype)
+def _weighted_sum(field: Field, dtype: str, weights: Array, *blocks: AnyArray) -> Any:
+    return checked_mixture(combine_results(weights, *blocks, field=field, dtype=dtype))

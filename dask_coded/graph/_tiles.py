@@ -23,8 +23,6 @@ import numpy as np
 from dask._task_spec import Task, TaskRef
 from dask.typing import Key
 
-from dask_coded.fields import Field
-from dask_coded.graph._tasks import combine_results
 from dask_coded.typing import Array
 
 __all__ = ["Tiles", "encode_tiles"]
@@ -45,7 +43,7 @@ def encode_tiles(
     blocks: tuple[int, int],
     counts: tuple[int, int],
     chunk: Callable[[int, int], Any],
-    arithmetic: Field,
+    mix: Callable[..., Any],
     *,
     rows_first: bool,
     batch: tuple[int, ...] = (),
@@ -64,8 +62,8 @@ def encode_tiles(
         Chunk grid of the operand.
     chunk
         ``chunk(row, column)``: key of a chunk, or an array.
-    arithmetic
-        Field of the generator.
+    mix
+        ``mix(weights, *chunks)``: a tile that is no chunk.
     rows_first
         True for the left operand, whose stripes are along rows; the right one's along columns.
     batch
@@ -101,10 +99,9 @@ def encode_tiles(
                 key = (name, *place)
                 tasks[key] = Task(
                     key,
-                    combine_results,
+                    mix,
                     np.array([weight for weight, _ in used]),
                     *(_reference(source) for _, source in used),
-                    field=arithmetic,
                 )
                 refs[place] = TaskRef(key)
     return Tiles(refs, tasks)

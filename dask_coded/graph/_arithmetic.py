@@ -1,0 +1,147 @@
+"""What the task of a share does, and when it cannot.
+
+A share that is no output is a mixture of blocks, and not everything can be mixed: NaN and infinity
+spread over every block that is decoded from it, masked arrays lose their mask, integers their
+exactness. Such a share is *unfit*. On a worker it raises, which the runtime takes for an erasure:
+the product is right, and waits for the shares that are outputs. Elsewhere nobody decodes from it,
+and the mark itself is its result.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from distributed import get_worker
+
+from dask_coded.errors import UnsupportedOperationError
+from dask_coded.typing import AnyArray
+
+__all__ = [
+    "Arithmetic",
+    "PlainArithmetic",
+    "Unfit",
+    "checked_mixture",
+    "given_up",
+    "part_of_sum",
+    "result_of_share",
+    "void",
+]
+
+
+@dataclass(frozen=True)
+class Unfit:
+    """A mixture of blocks that nothing could be decoded from."""
+
+    reason: str
+
+
+class Arithmetic(Protocol):
+    """Products of tiles, and their sums."""
+
+    def multiply(self, a: AnyArray, b: AnyArray) -> AnyArray:
+        """The product of two tiles, as :meth:`add` takes it."""
+        ...
+
+    def add(self, x: AnyArray, y: AnyArray) -> AnyArray:
+        """The sum of two products."""
+        ...
+
+    def finish(self, total: AnyArray) -> AnyArray:
+        """The result of a share from the sum of its products."""
+        ...
+
+
+@dataclass(frozen=True)
+class PlainArithmetic:
+    """Products of NumPy tiles whose dtype is known.
+
+    Parameters
+    ----------
+    product
+        Multiplies two tiles.
+    dtype
+        Of the result.
+    """
+
+    product: Callable[[AnyArray, AnyArray], AnyArray]
+    dtype: str
+
+    def multiply(self, a: AnyArray, b: AnyArray) -> AnyArray:
+        return self.product(a, b)
+
+    def add(self, x: AnyArray, y: AnyArray) -> AnyArray:
+        return x + y
+
+    def finish(self, total: AnyArray) -> AnyArray:
+        return total.astype(self.dtype, copy=False)
+
+
+def part_of_sum(arithmetic: Arithmetic, before: Any, *tiles: Any) -> Any:
+    """``before + a_0 b_0 + a_1 b_1 + ...`` for tiles ``a_0, a_1, ..., b_0, b_1, ...``."""
+    for tile in (before, *tiles):
+        if isinstance(tile, Unfit):
+            return tile
+    half = len(tiles) // 2
+    total = before
+    for a, b in zip(tiles[:half], tiles[half:], strict=True):
+        product = arithmetic.multiply(a, b)
+        total = product if total is None else arithmetic.add(total, product)
+    return total
+
+
+def result_of_share(arithmetic: Arithmetic, spare: bool, before: Any, *tiles: Any) -> Any:
+    """The result of a share.
+
+    Parameters
+    ----------
+    arithmetic
+        How tiles are multiplied and added.
+    spare
+        Whether all outputs of the group are results of other shares, so that this one is used
+        only to decode what is missing.
+    before, *tiles
+        As for :func:`part_of_sum`.
+
+    Raises
+    ------
+    UnsupportedOperationError
+        If the result is unfit, and is needed or waited for.
+    """
+    total = part_of_sum(arithmetic, before, *tiles)
+    if isinstance(total, Unfit):
+        return given_up(total, spare)
+    result = arithmetic.finish(total)
+    if spare:
+        result = checked_mixture(result)
+        if isinstance(result, Unfit):
+            return given_up(result, spare)
+    return result
+
+
+def checked_mixture(mixture: AnyArray) -> Any:
+    """The mixture, or why it is unfit."""
+    if mixture.dtype.kind in "fc" and not np.isfinite(mixture).all():
+        return Unfit("it has NaN or infinity, which decoding would spread over other blocks")
+    return mixture
+
+
+def given_up(unfit: Unfit, spare: bool) -> Unfit:
+    """Raise for an unfit share where that is an erasure, or where there is no other way."""
+    if spare and not _on_worker():
+        return unfit
+    raise UnsupportedOperationError(f"nothing can be decoded from this share: {unfit.reason}")
+
+
+def _on_worker() -> bool:
+    try:
+        get_worker()
+    except ValueError:
+        return False
+    return True
+
+
+def void(ndim: int, dtype: str | None) -> AnyArray:
+    """What a share of void tiles gives: zero of any shape, continued with zeros when decoded."""
+    # Beside anything else the sum of booleans has the dtype of the other.
+    return np.zeros((1,) * ndim, dtype="bool" if dtype is None else dtype)

@@ -1,0 +1,116 @@
+"""Chunks that nobody has seen: sizes, dtype and type are known only when they are there.
+
+A Dask graph says how many chunks an array has, not what they are. A product that is rewritten in
+the graph therefore does two things when its tasks run: shares that are outputs compute exactly
+what Dask would have computed, whatever the chunks are; mixtures look at the chunks first, and are
+unfit if these cannot be mixed.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from dask.array import chunk
+from dask.array.core import _concatenate2
+from dask.array.routines import _chunk_sum
+
+from dask_coded.errors import UnsupportedDtypeError
+from dask_coded.fields import Field
+from dask_coded.graph._arithmetic import Unfit
+from dask_coded.graph._tasks import combine_results
+from dask_coded.typing import AnyArray, Array
+
+__all__ = ["UnseenArithmetic", "mixed_unseen"]
+
+
+def _plain(tile: Any) -> bool:
+    """Whether a tile is of the kind that we multiply ourselves, in slices."""
+    return type(tile) is np.ndarray and tile.dtype.kind in "iufc"
+
+
+@dataclass(frozen=True)
+class UnseenArithmetic:
+    """What a product of Dask's does with its chunks, which keeps the contracted axis until the end.
+
+    Parameters
+    ----------
+    product
+        Multiplies two plain tiles.
+    function
+        Multiplies any two chunks as Dask does.
+    axis
+        The contracted axis.
+    joined
+        Whether Dask's sum joins its blocks first, as tensordot does, or adds them one by one.
+    dtype
+        Of the sum; None if there is only one summand.
+    """
+
+    product: Callable[[AnyArray, AnyArray], AnyArray]
+    function: Callable[[AnyArray, AnyArray], AnyArray]
+    axis: int
+    joined: bool
+    dtype: str | None
+
+    def multiply(self, a: AnyArray, b: AnyArray) -> AnyArray:
+        if not (_plain(a) and _plain(b)):
+            return self.function(a, b)
+        return np.expand_dims(self.product(_wide(a, self.dtype), _wide(b, self.dtype)), self.axis)
+
+    def add(self, x: AnyArray, y: AnyArray) -> AnyArray:
+        if _plain(x) and _plain(y):
+            return np.add(x, y, dtype=self.dtype)
+        return self._sum([x, y], keepdims=True)
+
+    def finish(self, total: AnyArray) -> AnyArray:
+        if self.dtype is None:
+            return total[(slice(None),) * self.axis + (0,)]
+        if _plain(total):
+            return total.squeeze(self.axis).astype(self.dtype, copy=False)
+        return self._sum([total], keepdims=False)
+
+    def _sum(self, blocks: list[AnyArray], *, keepdims: bool) -> AnyArray:
+        how = {"axis": (self.axis,), "dtype": np.dtype(self.dtype), "keepdims": keepdims}
+        if self.joined:
+            return chunk.sum(_concatenate2(blocks, axes=[self.axis]), **how)
+        return _chunk_sum(blocks, **how)
+
+
+def _wide(tile: AnyArray, dtype: str | None) -> AnyArray:
+    """Integers in the dtype of their sum: modulo its range only, sums of blocks stay exact."""
+    if dtype is None or tile.dtype.kind not in "iu" or np.dtype(dtype).kind not in "iu":
+        return tile
+    return tile.astype(dtype, copy=False)
+
+
+def mixed_unseen(
+    weights: Array, *chunks: AnyArray, field: Field, dtype: str | None
+) -> AnyArray | Unfit:
+    """A weighted sum of chunks, if they can be mixed.
+
+    Parameters
+    ----------
+    weights
+        ``(len(chunks),)``.
+    *chunks
+        Whatever the graph gives.
+    field
+        Arithmetic of the weights.
+    dtype
+        Of the output, if known.
+    """
+    for block in chunks:
+        if not _plain(block):
+            kind = getattr(block, "dtype", "no dtype")
+            return Unfit(f"chunks of {type(block).__name__} with dtype {kind} cannot be mixed")
+    shapes = {block.shape for block in chunks}
+    if len(shapes) > 1:
+        return Unfit(f"chunks of one stripe have different shapes: {sorted(shapes)}")
+    try:
+        mixture = combine_results(weights, *(_wide(block, dtype) for block in chunks), field=field)
+    except UnsupportedDtypeError as error:
+        return Unfit(str(error))
+    if mixture.shape not in shapes:
+        return Unfit(f"pairing needs an even number of rows, and chunks have shape {shapes}")
+    return mixture
