@@ -5,7 +5,8 @@ python benchmarks/algebra.py [--quick]
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -13,10 +14,10 @@ from dask_coded.codes import LT, MDS, AbstractCode, MatDot, Polynomial, Product
 from dask_coded.codes._algebra import algebra
 
 
-def seconds(action: Callable[[], object], repeats: int) -> float:
-    """Median time of one call."""
+def seconds(actions: Sequence[Callable[[], object]]) -> float:
+    """Median time of a call."""
     taken = []
-    for _ in range(repeats):
+    for action in actions:
         start = time.perf_counter()
         action()
         taken.append(time.perf_counter() - start)
@@ -24,7 +25,7 @@ def seconds(action: Callable[[], object], repeats: int) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true")
     repeats = 5 if parser.parse_args().quick else 30
     codes: list[AbstractCode] = [
@@ -54,10 +55,8 @@ def main() -> None:
 
         tries = [lose(spare) for _ in range(repeats)]
         tries = [survivors for survivors in tries if code.is_decodable(survivors)]
-        pending = iter(tries)
-        cold = seconds(lambda code=code, pending=pending: code.decoder(next(pending)), len(tries))
-        chosen = tries[0]
-        cached = seconds(lambda code=code, chosen=chosen: code.decoder(chosen), 200)
+        cold = seconds([partial(code.decoder, survivors) for survivors in tries])
+        cached = seconds([partial(code.decoder, tries[0])] * 200)
         each = np.empty((repeats, 100))
         for repeat in range(repeats):
             order = stream.permutation(100).tolist()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from dask_coded.codes._progress import Progress
+from dask_coded.codes._progress import Progress, peeled
 from dask_coded.codes._recent import Recent
 from dask_coded.codes._solve import misfit, solve_compressed, solve_outputs
 from dask_coded.errors import NotDecodableError, ParameterError, UnknownShareError
@@ -187,18 +187,20 @@ class Algebra:
             progress = self._progress_from_nothing(found)
         return self._progress.put(key, progress, progress.nbytes)
 
+    def _start(self, columns: Any) -> Progress:
+        """Progress with no survivors but what makes all coordinates but `columns` known."""
+        _, functional = self._coordinates
+        return Progress.start(self._code.field, columns, None if self._is_plain else functional)
+
     def _progress_from_nothing(self, found: frozenset[int]) -> Progress:
-        field = self._code.field
-        basis, functional = self._coordinates
+        basis, _ = self._coordinates
+        shares = sorted(found)
         columns = np.arange(basis.shape[1])
-        rest = found
         if self._is_plain:
-            present = self._present(found)
-            columns = np.delete(columns, list(present))
-            rest = found - set(present.values())
-            functional = functional[columns]
-        progress = Progress.start(field, functional, columns)
-        for share in sorted(rest):
+            left, rest = peeled(self._code.field, basis[shares])
+            columns, shares = columns[left], [shares[row] for row in rest]
+        progress = self._start(columns)
+        for share in shares:
             progress = progress.extended(basis[share])
         return progress
 
@@ -291,7 +293,7 @@ class Algebra:
             return tuple(sorted(first)) if len(first) == self._threshold else None
         field = self._code.field
         basis, functional = self._coordinates
-        progress = Progress.start(field, functional, np.arange(basis.shape[1]))
+        progress = self._start(np.arange(basis.shape[1]))
         chosen: list[int] = []
         for share in by_cost:
             if progress.decodable:

@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self
 
 from dask_coded.codes._algebra import Decoder, Solver, algebra, least_norm
+from dask_coded.codes._check import positive
 from dask_coded.codes._registry import lookup
 from dask_coded.errors import NotDecodableError, ParameterError
 from dask_coded.fields import Field, field_from_name
@@ -167,8 +168,7 @@ class AbstractCode(abc.ABC):
         ParameterError
             If `n_workers` is not positive.
         """
-        if n_workers < 1:
-            raise ParameterError(f"placement on {n_workers} workers; give at least one worker")
+        positive(n_workers=n_workers)
         ring = self.ring
         holdings: list[list[int]] = [[] for _ in range(n_workers)]
         for position, share in enumerate(ring):

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from dask_coded.codes._bilinear import AbstractMatmulCode
-from dask_coded.codes._check import enough_shares, positive, unpaired
-from dask_coded.codes._points import ladder, rowwise_kron
+from dask_coded.codes._check import arithmetic, enough_shares, one_of, positive, unpaired
+from dask_coded.codes._points import enough_points, ladder, rowwise_kron
 from dask_coded.codes._registry import register
 from dask_coded.fields import REAL, Field
 from dask_coded.typing import Array
@@ -44,9 +44,11 @@ class Entangled(AbstractMatmulCode):
     field: Field = REAL
 
     def __post_init__(self) -> None:
+        arithmetic(self.field)
         unpaired("Entangled", self.field)
         positive(n_shares=self.n_shares, m=self.m, p=self.p, n=self.n)
         enough_shares("Entangled", self.n_shares, self.recovery_threshold, "p m n + p - 1")
+        enough_points(self.field, self.n_shares)
 
     @property
     def splits(self) -> tuple[int, int, int]:
@@ -60,6 +62,7 @@ class Entangled(AbstractMatmulCode):
 
     def generator(self, operand: int = 0) -> Array:
         """Coefficients of A's blocks ``(N, m p)``, or of B's ``(N, p n)``."""
+        one_of(operand, 2)
         return entangled_generator(self.field, self.n_shares, self.splits, operand)
 
 

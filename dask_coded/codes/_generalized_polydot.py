@@ -4,9 +4,9 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from dask_coded.codes._bilinear import AbstractMatmulCode
-from dask_coded.codes._check import enough_shares, positive, unpaired
+from dask_coded.codes._check import arithmetic, enough_shares, one_of, positive, unpaired
 from dask_coded.codes._entangled import entangled_generator
-from dask_coded.codes._points import ladder
+from dask_coded.codes._points import enough_points, ladder
 from dask_coded.codes._registry import register
 from dask_coded.errors import ParameterError
 from dask_coded.fields import REAL, Field
@@ -56,12 +56,14 @@ class GeneralizedPolyDot(AbstractMatmulCode):
     field: Field = REAL
 
     def __post_init__(self) -> None:
+        arithmetic(self.field)
         unpaired("GeneralizedPolyDot", self.field)
         positive(n_shares=self.n_shares, m=self.m, n=self.n)
         if self.direction not in ("forward", "backward"):
             raise ParameterError(f"direction={self.direction!r}; choose 'forward' or 'backward'")
         reason = "m n + n - 1" if self.direction == "forward" else "2 m n - n"
         enough_shares("GeneralizedPolyDot", self.n_shares, self.recovery_threshold, reason)
+        enough_points(self.field, self.n_shares)
 
     @property
     def splits(self) -> tuple[int, int, int]:
@@ -85,6 +87,7 @@ class GeneralizedPolyDot(AbstractMatmulCode):
 
     def generator(self, operand: int = 0) -> Array:
         """Coefficients of the operand's blocks; W is operand 0 forward and 1 backward."""
+        one_of(operand, 2)
         forward = self.direction == "forward"
         if operand == (0 if forward else 1):
             return entangled_generator(self.field, self.n_shares, (self.m, self.n, 1), 0)

@@ -5,9 +5,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from dask_coded.codes._check import enough_shares, positive, unpaired
+from dask_coded.codes._check import arithmetic, enough_shares, one_of, positive, unpaired
 from dask_coded.codes._code import AbstractCode, Operation
-from dask_coded.codes._points import cardinal_ladder, ladder, ring_of, spread_first
+from dask_coded.codes._points import cardinal_ladder, enough_points, ladder, ring_of, spread_first
 from dask_coded.codes._registry import register
 from dask_coded.fields import REAL, Field
 from dask_coded.typing import Array, Grid
@@ -53,10 +53,12 @@ class Lagrange(AbstractCode):
     field: Field = REAL
 
     def __post_init__(self) -> None:
+        arithmetic(self.field)
         unpaired("Lagrange", self.field)
         positive(n_shares=self.n_shares, k=self.k, degree=self.degree)
         needed = max(self.recovery_threshold, self.k)
         enough_shares("Lagrange", self.n_shares, needed, "degree (k - 1) + 1")
+        enough_points(self.field, self.n_shares)
 
     @property
     def operand_grids(self) -> tuple[Grid, ...]:
@@ -84,6 +86,7 @@ class Lagrange(AbstractCode):
 
     def generator(self, operand: int = 0) -> Array:
         """Values ``(N, k)`` of the interpolating functions."""
+        one_of(operand, 1)
         return cardinal_ladder(self.field, self.n_shares, self.k)
 
     def responses(self) -> Array:

@@ -1,14 +1,15 @@
 """Rateless LT codes: sparse sums that peel."""
 
+import heapq
 import math
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from dask_coded.codes._algebra import Solver
-from dask_coded.codes._check import enough_shares, positive
+from dask_coded.codes._check import arithmetic, enough_shares, one_of, positive, seeded
 from dask_coded.codes._linear import AbstractLinearCode
 from dask_coded.codes._registry import register
 from dask_coded.errors import ParameterError
@@ -17,37 +18,69 @@ from dask_coded.typing import Array
 
 __all__ = ["LT"]
 
+# Floats lose so many roundings to substitution before elimination over all survivors is used,
+# which is slower and reads more, but amplifies less. Typical are k to 10 k.
+_LARGEST_GROWTH = 1e5
+
 
 def _peel(field: Field, responses: Array, targets: Array) -> Array | None:
     """Decode weights by substitution alone, or None where peeling stalls.
 
-    A result that sums one unknown block gives that block; subtract it from the others; repeat.
-    The weights are small integers, so an exact result stays exact and rounding hardly grows.
+    A result that sums one unknown block gives that block; taken off the others, it may leave one
+    unknown there; and so on. Weights are small integers, so exact results stay exact.
     """
-    support = [set(np.flatnonzero(row).tolist()) for row in responses]
-    rows = np.eye(len(support))
-    known: dict[int, np.ndarray] = {}
+    wanted = {int(np.flatnonzero(row)[0]) for row in targets}
+    steps = _peeling_order(responses, wanted, math.inf if field.exact else _LARGEST_GROWTH)
+    if steps is None:
+        return None
+    rows: dict[int, Any] = {}
+    for result, block, others in steps:
+        row = np.zeros(len(responses), dtype=field.dtype)
+        row[result] = 1
+        for other in others:
+            row = field.subtract(row, rows[other])
+        rows[block] = row
+    return np.stack([rows[int(np.flatnonzero(row)[0])] for row in targets])
+
+
+def _peeling_order(
+    responses: Array, wanted: set[int], most: float
+) -> list[tuple[int, int, list[int]]] | None:
+    """Steps ``(result, block that it gives, other blocks in it)``, or None if peeling stalls.
+
+    It also stalls where errors would grow by more than `most`.
+
+    Of all derivations of a block the one with the least growth of errors comes first: growth is
+    one plus that of the blocks taken off, so Dijkstra's order finds it. Taken as they come, blocks
+    hang in chains of substitutions in which the weights grow exponentially.
+    """
+    support = [np.flatnonzero(row).tolist() for row in responses]
     covering: dict[int, list[int]] = {}
     for result, blocks in enumerate(support):
         for block in blocks:
             covering.setdefault(block, []).append(result)
-    ready = [result for result, blocks in enumerate(support) if len(blocks) == 1]
-    while ready:
-        result = ready.pop()
-        if len(support[result]) != 1:
+    unknown = [len(blocks) for blocks in support]
+    growth = [1] * len(support)
+    ready = [(1, result) for result, count in enumerate(unknown) if count == 1]
+    known: set[int] = set()
+    missing = set(wanted)
+    steps = []
+    while missing and ready:
+        total, result = heapq.heappop(ready)
+        if unknown[result] == 0:
             continue
-        (block,) = support[result]
-        known[block] = rows[result].copy()
+        if total > most:
+            return None
+        (block,) = (block for block in support[result] if block not in known)
+        steps.append((result, block, [other for other in support[result] if other != block]))
+        known.add(block)
+        missing.discard(block)
         for other in covering[block]:
-            support[other].discard(block)
-            if other != result:
-                rows[other] -= known[block]
-                if len(support[other]) == 1:
-                    ready.append(other)
-    wanted = [int(np.flatnonzero(row)[0]) for row in targets]
-    if any(block not in known for block in wanted):
-        return None
-    return field.asarray(np.stack([known[block] for block in wanted]).astype(np.int64))
+            unknown[other] -= 1
+            growth[other] += total
+            if unknown[other] == 1:
+                heapq.heappush(ready, (growth[other], other))
+    return None if missing else steps
 
 
 @register("lt")
@@ -98,13 +131,18 @@ class LT(AbstractLinearCode):
     field: Field = REAL
 
     def __post_init__(self) -> None:
+        arithmetic(self.field)
+        seeded(self.seed)
         positive(n_shares=self.n_shares, k=self.k)
         enough_shares("LT", self.n_shares, self.k, "one per block")
-        if not (self.c > 0 and 0 < self.delta < 1):
+        numbers = isinstance(self.c, int | float) and isinstance(self.delta, int | float)
+        if not (numbers and 0 < self.c < math.inf and 0 < self.delta < 1):
             raise ParameterError(
                 f"need c > 0 and 0 < delta < 1, got c={self.c}, delta={self.delta}"
             )
-        if self.field.rank(self.generator()) < self.k:
+        generator = self.generator()
+        peels = _peeling_order(generator, set(range(self.k)), math.inf) is not None
+        if not peels and self.field.rank(generator) < self.k:
             raise ParameterError(
                 f"the first {self.n_shares} sums of seed {self.seed} do not determine all "
                 f"{self.k} blocks; use more shares or another seed"
@@ -116,11 +154,19 @@ class LT(AbstractLinearCode):
         return self.n_shares
 
     def extended(self, n_shares: int) -> "LT":
-        """The same code with more shares."""
+        """The same code with more shares.
+
+        Raises
+        ------
+        ParameterError
+            If that is fewer than there are.
+        """
+        enough_shares("The extended LT", n_shares, self.n_shares, "those that exist")
         return replace(self, n_shares=n_shares)
 
     def generator(self, operand: int = 0) -> Array:
         """Zeros and ones ``(n_shares, k)``."""
+        one_of(operand, 1)
         distribution = np.cumsum(_robust_soliton(self.k, self.c, self.delta))
         rows = np.zeros((self.n_shares, self.k), dtype=self.field.dtype)
         for share, row in enumerate(rows):

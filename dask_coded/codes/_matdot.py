@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from dask_coded.codes._bilinear import AbstractMatmulCode
-from dask_coded.codes._check import enough_shares, positive, unpaired
-from dask_coded.codes._points import cardinal_ladder, ring_of, spread_first
+from dask_coded.codes._check import arithmetic, enough_shares, one_of, positive, unpaired
+from dask_coded.codes._points import cardinal_ladder, enough_points, ring_of, spread_first
 from dask_coded.codes._registry import register
 from dask_coded.fields import REAL, Field
 from dask_coded.typing import Array
@@ -45,9 +45,11 @@ class MatDot(AbstractMatmulCode):
     field: Field = REAL
 
     def __post_init__(self) -> None:
+        arithmetic(self.field)
         unpaired("MatDot", self.field)
         positive(n_shares=self.n_shares, p=self.p)
         enough_shares("MatDot", self.n_shares, 2 * self.p - 1, "2 p - 1")
+        enough_points(self.field, self.n_shares)
 
     @property
     def splits(self) -> tuple[int, int, int]:
@@ -66,4 +68,5 @@ class MatDot(AbstractMatmulCode):
 
     def generator(self, operand: int = 0) -> Array:
         """Values ``(N, p)`` of the interpolating functions, the same for both operands."""
+        one_of(operand, 2)
         return cardinal_ladder(self.field, self.n_shares, self.p)

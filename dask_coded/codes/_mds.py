@@ -5,9 +5,9 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from dask_coded.codes._check import enough_shares, positive
+from dask_coded.codes._check import arithmetic, enough_shares, one_of, positive, seeded
 from dask_coded.codes._linear import AbstractLinearCode
-from dask_coded.codes._points import cardinal_ladder, ring_of, spread_first
+from dask_coded.codes._points import cardinal_ladder, enough_points, ring_of, spread_first
 from dask_coded.codes._random import unit_rows
 from dask_coded.codes._registry import register
 from dask_coded.errors import ParameterError
@@ -72,6 +72,8 @@ class MDS(AbstractLinearCode):
     field: Field = REAL
 
     def __post_init__(self) -> None:
+        arithmetic(self.field)
+        seeded(self.seed)
         positive(n_shares=self.n_shares, k=self.k)
         enough_shares("MDS", self.n_shares, self.k, "one per block")
         if self.parity not in ("auto", "ones", "dft", "gaussian"):
@@ -88,6 +90,8 @@ class MDS(AbstractLinearCode):
             raise ParameterError(
                 f"parity={self.parity!r} is not exact in {self.field.name}; use parity='auto'"
             )
+        if self._kind == "dft":
+            enough_points(self.field, self.n_shares)
 
     @property
     def recovery_threshold(self) -> int:
@@ -116,6 +120,7 @@ class MDS(AbstractLinearCode):
 
     def generator(self, operand: int = 0) -> Array:
         """Identity over parity, ``(n_shares, k)``."""
+        one_of(operand, 1)
         if self._kind == "dft":
             return cardinal_ladder(self.field, self.n_shares, self.k)
         spare = self.n_shares - self.k

@@ -15,7 +15,7 @@ from dask_coded.errors import ParameterError
 from dask_coded.fields import COMPLEX, Field
 from dask_coded.typing import Array
 
-__all__ = ["cardinal_ladder", "ladder", "rowwise_kron", "spread_first"]
+__all__ = ["cardinal_ladder", "enough_points", "ladder", "ring_of", "rowwise_kron", "spread_first"]
 
 
 def ladder(
@@ -27,7 +27,7 @@ def ladder(
     ``stride * (size - 1 + k - l)``; only k = l meet at the middle.
     """
     if field.exact:
-        points = _distinct_points(field, n_points)
+        points = field.asarray(np.arange(1, n_points + 1))
         exponents = stride * np.arange(size)
         return _powers(field, points, exponents[::-1] if reverse else exponents)
     # Frequencies in halves, so that every angle is a whole multiple of pi / n_points.
@@ -86,15 +86,19 @@ def rowwise_kron(field: Field, a: Array, b: Array) -> Array:
     return product.reshape(len(a), -1)
 
 
-def _distinct_points(field: Field, n_points: int) -> Array:
-    """Points 1 to n_points; zero is left out because noise of private codes must not vanish."""
+def enough_points(field: Field, n_points: int) -> None:
+    """Raise unless an exact field has distinct points 1 to `n_points`.
+
+    Zero is left out because the noise of private codes must not vanish at any share.
+    """
+    if not field.exact:
+        return
     points = field.asarray(np.arange(1, n_points + 1))
     if len(np.unique(points)) < n_points or not points.all():
         raise ParameterError(
             f"{field.name} has too few non-zero elements for {n_points} shares; "
             f"choose a prime above {n_points}"
         )
-    return points
 
 
 def _powers(field: Field, points: Array, exponents: Array) -> Array:

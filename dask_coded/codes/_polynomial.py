@@ -6,8 +6,15 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from dask_coded.codes._bilinear import AbstractMatmulCode
-from dask_coded.codes._check import enough_shares, positive, unpaired
-from dask_coded.codes._points import ladder
+from dask_coded.codes._check import (
+    arithmetic,
+    enough_shares,
+    one_of,
+    positive,
+    seeded,
+    unpaired,
+)
+from dask_coded.codes._points import enough_points, ladder
 from dask_coded.codes._random import unit_rows
 from dask_coded.codes._registry import register
 from dask_coded.errors import ParameterError
@@ -59,6 +66,8 @@ class Polynomial(AbstractMatmulCode):
     field: Field = REAL
 
     def __post_init__(self) -> None:
+        arithmetic(self.field)
+        seeded(self.seed)
         positive(n_shares=self.n_shares, m=self.m, n=self.n)
         enough_shares("Polynomial", self.n_shares, self.m * self.n, "one per output block")
         if self.basis not in ("auto", "random", "points"):
@@ -70,6 +79,7 @@ class Polynomial(AbstractMatmulCode):
                 f"random combinations in {self.field.name} may happen to be dependent; "
                 "use basis='points', which never are"
             )
+        enough_points(self.field, self.n_shares)
 
     @property
     def splits(self) -> tuple[int, int, int]:
@@ -83,6 +93,7 @@ class Polynomial(AbstractMatmulCode):
 
     def generator(self, operand: int = 0) -> Array:
         """Coefficients of A's row blocks ``(N, m)``, or of B's column blocks ``(N, n)``."""
+        one_of(operand, 2)
         if self.basis == "points" or self.field.exact:
             size, stride = (self.m, 1) if operand == 0 else (self.n, self.m)
             return ladder(self.field, self.n_shares, size, stride=stride)

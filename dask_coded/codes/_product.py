@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dask_coded.codes._bilinear import AbstractMatmulCode
+from dask_coded.codes._check import one_of
 from dask_coded.codes._linear import AbstractLinearCode
 from dask_coded.codes._registry import register
 from dask_coded.errors import ParameterError
@@ -83,6 +84,7 @@ class Product(AbstractMatmulCode):
 
     def generator(self, operand: int = 0) -> Array:
         """Generator of the side, each row repeated along the other side, ``(N, k)``."""
+        one_of(operand, 2)
         if operand == 0:
             return np.repeat(self.rows.generator(), self.columns.n_shares, axis=0)
         columns = self.columns.generator().astype(self.field.dtype)

@@ -7,7 +7,7 @@ A package adds a family with the entry point group ``dask_coded.codes``::
 """
 
 from collections.abc import Callable
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
 
 from dask_coded.errors import ParameterError, UnknownCodeError
@@ -33,15 +33,19 @@ def register(name: str) -> Callable[[Family], Family]:
     def add(family: Family) -> Family:
         taken = _families.get(name)
         # A reloaded module defines its classes anew; that is not a second family.
-        if taken is not None and taken.__qualname__ != family.__qualname__:
+        if taken is not None and _origin(taken) != _origin(family):
             raise ParameterError(
-                f"code name {name!r} is taken by {taken.__qualname__}; choose another name"
+                f"code name {name!r} is taken by {_origin(taken)}; choose another name"
             )
         family.name = name  # type: ignore[attr-defined]
         _families[name] = family
         return family
 
     return add
+
+
+def _origin(family: type) -> str:
+    return f"{family.__module__}.{family.__qualname__}"
 
 
 def registered() -> tuple[str, ...]:
@@ -56,14 +60,38 @@ def lookup(name: str) -> Any:
     Raises
     ------
     UnknownCodeError
-        If there is none.
+        If there is none, or the package that offers it cannot be imported.
+    ParameterError
+        If two packages offer it, or what a package offers is named otherwise.
     """
     if name not in _families:
         for point in entry_points(group=ENTRY_POINT_GROUP, name=name):
-            register(name)(point.load())
+            _load(point)
     try:
         return _families[name]
     except KeyError:
         raise UnknownCodeError(
             f"no code is named {name!r}; known are {', '.join(registered())}"
         ) from None
+
+
+def _load(point: EntryPoint) -> None:
+    try:
+        family = point.load()
+    except (ImportError, AttributeError) as error:
+        raise UnknownCodeError(
+            f"code {point.name!r} is offered as {point.value}, which cannot be imported: {error}. "
+            "Repair or remove the package that offers it"
+        ) from error
+    if not isinstance(family, type):
+        raise ParameterError(
+            f"code {point.name!r} is offered as {point.value}, which is no class but {family!r}; "
+            "its package has to offer a subclass of AbstractCode"
+        )
+    named = vars(family).get("name", point.name)
+    if named != point.name:
+        raise ParameterError(
+            f"entry point {point.name!r} leads to a family that calls itself {named!r}; "
+            "its package has to use one name"
+        )
+    register(point.name)(family)

@@ -72,7 +72,7 @@ class Repair(AbstractLinearCode):
 
     def generator(self, operand: int = 0) -> Array:
         """Generator of the code."""
-        return self.of.generator()
+        return self.of.generator(operand)
 
     def targets(self) -> Array:
         """The generator: each output is a share."""

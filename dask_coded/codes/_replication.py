@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dask_coded.codes._check import enough_shares, positive
+from dask_coded.codes._check import arithmetic, enough_shares, one_of, positive
 from dask_coded.codes._linear import AbstractLinearCode
 from dask_coded.codes._registry import register
 from dask_coded.fields import REAL, Field
@@ -37,6 +37,7 @@ class Replication(AbstractLinearCode):
     field: Field = REAL
 
     def __post_init__(self) -> None:
+        arithmetic(self.field)
         positive(n_shares=self.n_shares, k=self.k)
         enough_shares("Replication", self.n_shares, self.k, "one per block")
 
@@ -47,5 +48,6 @@ class Replication(AbstractLinearCode):
 
     def generator(self, operand: int = 0) -> Array:
         """Rows of the identity, repeated, ``(n_shares, k)``."""
+        one_of(operand, 1)
         identity = np.eye(self.k, dtype=self.field.dtype)
         return identity[np.arange(self.n_shares) % self.k]

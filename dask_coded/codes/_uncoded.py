@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dask_coded.codes._check import positive
+from dask_coded.codes._check import arithmetic, one_of, positive
 from dask_coded.codes._linear import AbstractLinearCode
 from dask_coded.codes._registry import register
 from dask_coded.fields import REAL, Field
@@ -33,6 +33,7 @@ class Uncoded(AbstractLinearCode):
     field: Field = REAL
 
     def __post_init__(self) -> None:
+        arithmetic(self.field)
         positive(k=self.k)
 
     @property
@@ -47,4 +48,5 @@ class Uncoded(AbstractLinearCode):
 
     def generator(self, operand: int = 0) -> Array:
         """Identity ``(k, k)``."""
+        one_of(operand, 1)
         return np.eye(self.k, dtype=self.field.dtype)
