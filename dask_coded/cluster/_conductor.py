@@ -165,6 +165,7 @@ class Conductor:
             suspects=self._suspects,
             slow=frozenset(self._slow),
             bandwidth=float(self.scheduler.bandwidth),
+            trusted=bool(self.scheduler.running),
         )
 
     def _decide(self, group: Group) -> None:
@@ -215,7 +216,8 @@ class Conductor:
             stalled = [keys[share] for share in view.stalled]
             self.state.rerun(upstream(self.state, stalled, self._suspects, self.is_ours))
             self._isolation.hang_up(decision.blocked_by)
-        for worker in decision.evict:
+        # Were nobody left, eviction would take everything and help nothing.
+        for worker in decision.evict if self.scheduler.running else ():
             logger.warning("Removing %s: it is silent, and holds what a coded group needs", worker)
             group.suspects[worker] = "evicted"
             self._isolation.evict(worker)
@@ -302,7 +304,12 @@ class Conductor:
             for share, since in group.cancelled.items():
                 self.history.stopping(str(group.spec.share_keys[share]), entry, share, since)
 
-    # Suspects
+    # Workers
+
+    def joined(self) -> None:
+        """A worker came, or may be used again."""
+        self._loop.call_soon(self.state.place_homeless)
+        self.note_all()
 
     def suspected(self, new: Iterable[str], trusted: Iterable[str]) -> None:
         """Workers fell silent, or spoke again."""
@@ -311,7 +318,9 @@ class Conductor:
             self._isolation.isolate(worker)
         for worker in trusted:
             self._isolation.trust(worker)
-        if self._suspects:
+        if trusted:
+            self.joined()
+        if self._suspects and self.scheduler.running:
             outputs = [key for group in self.groups.values() for key in group.output_of]
             self.state.rerun(downstream(self.state, outputs, self._suspects, self.is_ours))
             self._isolation.hang_up(self._suspects)

@@ -28,6 +28,8 @@ class Health:
     """Silent workers, and since when."""
     slow: frozenset[str] = frozenset()
     bandwidth: float = 100e6
+    trusted: bool = True
+    """Whether there is a worker that can be given anything."""
 
 
 @dataclass
@@ -106,7 +108,7 @@ class Group:
             if ts.state == "memory":
                 holders = addresses(ts)
                 if holders <= health.suspects.keys():
-                    if state.repeatable(ts, health.suspects):
+                    if health.trusted and state.repeatable(ts, health.suspects):
                         idle.add(share)
                     else:
                         stalled[share] = holders
@@ -116,7 +118,8 @@ class Group:
             elif state.has_error(key) or ts.state == "erred":
                 erased.add(share)
             elif blockers := stuck(ts, health.suspects, {}):
-                if runs_on(ts, health.suspects) and state.repeatable(ts, health.suspects):
+                moves = health.trusted and runs_on(ts, health.suspects)
+                if moves and state.repeatable(ts, health.suspects):
                     idle.add(share)
                 else:
                     stalled[share] = blockers

@@ -99,7 +99,7 @@ class CodedSchedulerPlugin(SchedulerPlugin):  # type: ignore[misc]
 
     def add_worker(self, scheduler: "Scheduler", worker: str) -> None:
         """A worker came, and may take what nobody could."""
-        self.conductor.note_all()
+        self.conductor.joined()
 
     def restart(self, scheduler: "Scheduler") -> None:
         """The scheduler forgot everything."""

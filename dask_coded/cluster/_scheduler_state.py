@@ -195,6 +195,16 @@ class SchedulerState:
         if not (ts.worker_restrictions or ts.host_restrictions or ts.resource_restrictions):
             ts.worker_restrictions, ts.loose_restrictions = set(workers), True
 
+    def place_homeless(self) -> None:
+        """Place what found no worker when there was none, now that there may be one.
+
+        The scheduler offers a new worker only what is restricted to it, and overlooks that our
+        restrictions are loose.
+        """
+        homeless = [ts.key for ts in self.scheduler.unrunnable if ts.loose_restrictions]
+        if homeless and self.scheduler.running:
+            self.scheduler.transitions(dict.fromkeys(homeless, "processing"), _stimulus("place"))
+
     def lower_priority(self, keys: Iterable[Key]) -> None:
         """Let these run after everything else of their graph."""
         for key in keys:
