@@ -10,7 +10,7 @@ from distributed.metrics import time
 
 from dask_coded.cluster._group import Group, Health, addresses
 from dask_coded.cluster._isolation import Isolation
-from dask_coded.cluster._placement import decode_worker, homes, spread
+from dask_coded.cluster._placement import decode_worker, fetchers, homes, spread
 from dask_coded.cluster._policy import DEFAULT_TOLERANCE, Decision, GroupView, Policy
 from dask_coded.cluster._record import History, entry_of, warning_event
 from dask_coded.cluster._rescue import downstream, upstream
@@ -214,7 +214,7 @@ class Conductor:
             self.state.raise_error(keys[decision.raise_from])
         if decision.blocked_by:
             stalled = [keys[share] for share in view.stalled]
-            self.state.rerun(upstream(self.state, stalled, self._suspects, self.is_ours))
+            self._rerun(upstream(self.state, stalled, self._suspects, self.is_ours))
             self._isolation.hang_up(decision.blocked_by)
         # Were nobody left, eviction would take everything and help nothing.
         for worker in decision.evict if self.scheduler.running else ():
@@ -239,20 +239,21 @@ class Conductor:
             group.replanned += 1
         before = group.current_keys
         survivors = [ts for i in shares if (ts := self.state.task(before[i])) is not None]
+        replaced = [ts for key in outputs if (ts := self.state.task(key)) is not None]
+        lost = frozenset[str]().union(*map(addresses, replaced))
+        fetching = frozenset[str]().union(*map(fetchers, replaced))
         late = frozenset(worker for worker in view.running.values() if worker is not None)
         worker = decode_worker(
-            self.scheduler, survivors, (frozenset(self._suspects), late, health.slow)
+            self.scheduler, survivors, (frozenset(self._suspects), fetching, late, health.slow)
         )
         self._mark_late(group, view, decision, now)
         tasks = {key: combination(group.spec, key, shares, before) for key in outputs}
         for key in outputs:
             group.decoding[key] = tuple(shares)
-        lost = frozenset[str]().union(
-            *(addresses(ts) for key in outputs if (ts := self.state.task(key)) is not None)
-        )
         near = () if worker is None else (worker,)
+        no = fetching | self._suspects.keys()
         self.state.rewrite(
-            tasks, {key: self._where(task.dependencies, near) for key, task in tasks.items()}
+            tasks, {key: self._where(task.dependencies, near, no) for key, task in tasks.items()}
         )
         self._isolation.hang_up(lost)
         group.decoded += len(outputs)
@@ -265,11 +266,11 @@ class Conductor:
         rest = [before[share] for share in decision.cancel if before[share] not in outputs]
         self._stop(group, rest)
 
-    def _where(self, inputs: Iterable[Key], near: Iterable[str]) -> Iterable[str]:
+    def _where(
+        self, inputs: Iterable[Key], near: Iterable[str], no: frozenset[str]
+    ) -> Iterable[str]:
         """An output that is one survivor's result stays there, any other goes with the rest."""
-        held = [
-            addresses(ts) - self._suspects.keys() for key in inputs if (ts := self.state.task(key))
-        ]
+        held = [addresses(ts) - no for key in inputs if (ts := self.state.task(key)) is not None]
         return held[0] or near if len(held) == 1 else near
 
     def _mark_late(self, group: Group, view: GroupView, decision: Decision, now: float) -> None:
@@ -304,6 +305,16 @@ class Conductor:
             for share, since in group.cancelled.items():
                 self.history.stopping(str(group.spec.share_keys[share]), entry, share, since)
 
+    def _rerun(self, keys: Iterable[Key]) -> None:
+        """Compute plain tasks elsewhere, but not where they are being fetched."""
+        trusted = {ws.address for ws in self.scheduler.running}
+        keys = list(keys)
+        for key in keys:
+            ts = self.state.task(key)
+            if ts is not None and ts.who_has and (fetching := fetchers(ts)):
+                self.state.restrict(key, trusted - fetching or trusted)
+        self.state.rerun(keys)
+
     # Workers
 
     def joined(self) -> None:
@@ -322,6 +333,6 @@ class Conductor:
             self.joined()
         if self._suspects and self.scheduler.running:
             outputs = [key for group in self.groups.values() for key in group.output_of]
-            self.state.rerun(downstream(self.state, outputs, self._suspects, self.is_ours))
+            self._rerun(downstream(self.state, outputs, self._suspects, self.is_ours))
             self._isolation.hang_up(self._suspects)
         self.note_all()

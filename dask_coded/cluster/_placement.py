@@ -9,7 +9,7 @@ from dask.typing import Key
 if TYPE_CHECKING:
     from distributed.scheduler import Scheduler, TaskState, WorkerState
 
-__all__ = ["decode_worker", "homes", "spread"]
+__all__ = ["decode_worker", "fetchers", "homes", "spread"]
 
 
 def decode_worker(
@@ -41,6 +41,18 @@ def decode_worker(
         return (queue + moved / scheduler.bandwidth, ws.nbytes)
 
     return min(candidates.values(), key=cost).address
+
+
+def fetchers(ts: "TaskState") -> frozenset[str]:
+    """Workers that may be fetching a task's result just now.
+
+    A worker that is told to compute what it is fetching reports, if the fetch still succeeds, a
+    copy of a result that the scheduler no longer knows, and is told to drop it: the task would
+    never finish.
+    """
+    return frozenset(
+        dts.processing_on.address for dts in ts.dependents if dts.processing_on is not None
+    )
 
 
 def homes(

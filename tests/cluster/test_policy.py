@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dask_coded.cluster import Decision, GroupView, Patience, Policy, Verdict
-from dask_coded.codes import MDS, LT, MatDot, Replication, Uncoded
+from dask_coded.codes import LT, MDS, MatDot, Replication, Uncoded
 
 POLICY = Policy(Patience(factor=0.5, slow_factor=0.1, minimum=0.0, evict_after=5.0))
 CODE = MDS(5, k=3)
