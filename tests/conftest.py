@@ -1,8 +1,9 @@
-"""Hypothesis profiles, the ``--runslow`` option, and a clean skip for tests that need a GPU."""
+"""Hypothesis profiles, ``--runslow``, a clean skip without a GPU, and tests that travel."""
 
 import importlib.util
 import os
 
+import cloudpickle
 import hypothesis
 import pytest
 
@@ -28,6 +29,9 @@ def _cuda_device_found() -> bool:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    # A worker in a process of its own cannot import the tests: what it gets of them comes whole.
+    for module in {item.module for item in items if isinstance(item, pytest.Function)}:
+        cloudpickle.register_pickle_by_value(module)
     if not config.getoption("--runslow"):
         skip_slow = pytest.mark.skip(reason="slow: runs with --runslow")
         for item in items:
