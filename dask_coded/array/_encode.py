@@ -14,7 +14,6 @@ from dask_coded.array._encoded import EncodedArray, Stripe
 from dask_coded.array._plan import default_tolerance, linear_code, shortened
 from dask_coded.codes import AbstractLinearCode
 from dask_coded.errors import BlockShapeError, ParameterError, UnsupportedDtypeError
-from dask_coded.fields import PAIRED
 from dask_coded.graph import encoded_rows, layered
 
 __all__ = ["encode"]
@@ -142,11 +141,9 @@ def _encoded(
                     f"{code!r} has {code.k} blocks, the last stripe only {len(rows)}; "
                     "use an MDS code, or a number of rows that it divides"
                 )
-        height = max(rows)
-        if own.field == PAIRED:
-            height += height % 2
-        spare = own.n_shares - own.k
-        shapes = tuple((size, columns) for size in (*rows, *([height] * spare)))
+        stripe = Stripe(own, tuple(rows))
+        heights = (*rows, *[stripe.parity_rows] * (own.n_shares - own.k))
+        shapes = tuple((height, columns) for height in heights)
         index = len(stripes)
         tasks.update(
             encoded_rows(
@@ -157,7 +154,7 @@ def _encoded(
                 dtype=str(a.dtype),
             )
         )
-        stripes.append(Stripe(own, tuple(rows)))
+        stripes.append(stripe)
     graph = layered(name, tasks, [a])
     return EncodedArray(name, graph, tuple(stripes), columns, a.dtype, tolerance, adjoint)
 

@@ -14,6 +14,7 @@ from dask_coded.array._client import current_client, prepare
 from dask_coded.cluster import sliced_matmul
 from dask_coded.codes import AbstractLinearCode
 from dask_coded.errors import BlockShapeError, UnsupportedOperationError
+from dask_coded.fields import PAIRED
 from dask_coded.graph import (
     MatmulGroups,
     PlainArithmetic,
@@ -34,6 +35,12 @@ class Stripe:
     code: AbstractLinearCode
     rows: tuple[int, ...]
     """Rows of each data tile."""
+
+    @property
+    def parity_rows(self) -> int:
+        """Rows of each parity tile: those of the longest data tile, made even to be paired."""
+        rows = max(self.rows)
+        return rows + rows % 2 if self.code.field == PAIRED else rows
 
 
 def _gathered(tiles: Sequence[Any], blocks: Sequence[int], keys: Sequence[Any]) -> Any:
@@ -95,7 +102,7 @@ class EncodedArray(DaskMethodsMixin):  # type: ignore[misc]
     def nbytes(self) -> int:
         """Bytes of all shares, parity included."""
         rows = sum(
-            sum(stripe.rows) + max(stripe.rows) * (stripe.code.n_shares - stripe.code.k)
+            sum(stripe.rows) + stripe.parity_rows * (stripe.code.n_shares - stripe.code.k)
             for stripe in self.stripes
         )
         own = rows * self.columns * self.dtype.itemsize

@@ -7,6 +7,7 @@ from typing import Any
 
 import dask.array as da
 import numpy as np
+from dask.array.routines import matmul as dask_matmul
 from dask.base import tokenize
 
 from dask_coded.array._client import (
@@ -29,10 +30,10 @@ from dask_coded.errors import BlockShapeError, UnsupportedOperationError
 from dask_coded.graph import (
     MatmulGroups,
     PlainArithmetic,
-    combine_results,
     encode_tiles,
     generators_of,
     layered,
+    mixed,
     product_tasks,
     splits_of,
 )
@@ -70,7 +71,7 @@ class MatmulPlan:
     def build(self) -> da.Array:
         """The product as a lazy array."""
         if self.code is None:
-            return da.matmul(self.a, self.b)
+            return dask_matmul(self.a, self.b)
         return _build(self)
 
 
@@ -241,7 +242,7 @@ def _build(plan: MatmulPlan) -> da.Array:
     code = fitted(plan.choice, a.numblocks[-2], b_blocks[1])
     m, p, n = splits_of(code, plan.choice.side)
     generators = generators_of(code, plan.choice.side)
-    mix = partial(combine_results, field=code.field)
+    mix = partial(mixed, field=code.field, dtype=str(dtype))
     positions = -(-a.numblocks[-1] // p)
     batch = _batch_chunks(a, b)
     per_position = max(a.chunks[-1]) * (max(a.chunks[-2]) + (1 if vector else max(b.chunks[-1])))

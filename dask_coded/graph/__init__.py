@@ -1,6 +1,7 @@
 """From chunks to shares: tasks of a group, and the graphs made of them."""
 
 from dask_coded.graph._arithmetic import PlainArithmetic as PlainArithmetic
+from dask_coded.graph._arithmetic import mixed as mixed
 from dask_coded.graph._build import Work as Work
 from dask_coded.graph._build import group_tasks as group_tasks
 from dask_coded.graph._layers import layered as layered
@@ -50,6 +51,7 @@ __all__ = [
     "group_tasks",
     "layered",
     "merged",
+    "mixed",
     "product_tasks",
     "recognise",
     "reference",

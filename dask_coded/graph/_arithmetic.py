@@ -7,7 +7,7 @@ the product is right, and waits for the shares that are outputs. Elsewhere nobod
 and the mark itself is its result.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,7 +15,9 @@ import numpy as np
 from distributed import get_worker
 
 from dask_coded.errors import UnsupportedOperationError
-from dask_coded.typing import AnyArray
+from dask_coded.fields import Field
+from dask_coded.graph._tasks import combine_results
+from dask_coded.typing import AnyArray, Array
 
 __all__ = [
     "Arithmetic",
@@ -23,6 +25,7 @@ __all__ = [
     "Unfit",
     "checked_mixture",
     "given_up",
+    "mixed",
     "part_of_sum",
     "result_of_share",
     "void",
@@ -51,6 +54,10 @@ class Arithmetic(Protocol):
         """The result of a share from the sum of its products."""
         ...
 
+    def flaw(self, tiles: Sequence[AnyArray], result: AnyArray) -> str | None:
+        """Why a result of mixtures is no mixture of results; None if it is."""
+        ...
+
 
 @dataclass(frozen=True)
 class PlainArithmetic:
@@ -75,6 +82,9 @@ class PlainArithmetic:
 
     def finish(self, total: AnyArray) -> AnyArray:
         return total.astype(self.dtype, copy=False)
+
+    def flaw(self, tiles: Sequence[AnyArray], result: AnyArray) -> str | None:
+        return None
 
 
 def part_of_sum(arithmetic: Arithmetic, before: Any, *tiles: Any) -> Any:
@@ -108,15 +118,48 @@ def result_of_share(arithmetic: Arithmetic, spare: bool, before: Any, *tiles: An
     UnsupportedOperationError
         If the result is unfit, and is needed or waited for.
     """
-    total = part_of_sum(arithmetic, before, *tiles)
-    if isinstance(total, Unfit):
-        return given_up(total, spare)
-    result = arithmetic.finish(total)
-    if spare:
-        result = checked_mixture(result)
-        if isinstance(result, Unfit):
-            return given_up(result, spare)
-    return result
+    if not spare:
+        total = part_of_sum(arithmetic, before, *tiles)
+        if isinstance(total, Unfit):
+            return given_up(total, spare)
+        return arithmetic.finish(total)
+    # What overflows here need not overflow in any output: it is no news to anybody.
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = part_of_sum(arithmetic, before, *tiles)
+    if not isinstance(total, Unfit):
+        result = arithmetic.finish(total)
+        flaw = arithmetic.flaw(tiles, result)
+        total = checked_mixture(result) if flaw is None else Unfit(flaw)
+    return given_up(total, spare) if isinstance(total, Unfit) else total
+
+
+def mixed(weights: Array, *blocks: AnyArray, field: Field, dtype: str | None) -> AnyArray:
+    """A weighted sum of blocks, as accurate as the product that it goes into.
+
+    Silent about infinities: see :func:`checked_mixture`.
+
+    Parameters
+    ----------
+    weights
+        ``(len(blocks),)``.
+    *blocks
+        Of any shapes; shorter ones are continued with zeros.
+    field
+        Arithmetic of the weights.
+    dtype
+        Of the product; None if it is that of the blocks.
+    """
+    if dtype is not None:
+        blocks = tuple(_promoted(block, np.dtype(dtype)) for block in blocks)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return combine_results(weights, *blocks, field=field)
+
+
+def _promoted(block: AnyArray, dtype: np.dtype[Any]) -> AnyArray:
+    # A sum of small integers would wrap where no product does, one of float32 be too inaccurate.
+    if dtype.kind == "c" and block.dtype.kind != "c":
+        dtype = np.finfo(dtype).dtype
+    return block.astype(dtype, copy=False)
 
 
 def checked_mixture(mixture: AnyArray) -> Any:

@@ -8,9 +8,9 @@ from dask.typing import Key
 
 from dask_coded.codes import AbstractLinearCode, Repair
 from dask_coded.fields import Field
-from dask_coded.graph._arithmetic import Unfit, checked_mixture, given_up
+from dask_coded.graph._arithmetic import Unfit, checked_mixture, given_up, mixed
 from dask_coded.graph._build import Work, group_tasks
-from dask_coded.graph._tasks import Shape, combine_results
+from dask_coded.graph._tasks import Shape
 from dask_coded.typing import AnyArray, Array
 
 __all__ = ["decoded_rows", "encoded_rows", "reference"]
@@ -96,4 +96,4 @@ def _as_it_is(block: Any) -> Any:
 
 
 def _weighted_sum(field: Field, dtype: str, weights: Array, *blocks: AnyArray) -> Any:
-    return checked_mixture(combine_results(weights, *blocks, field=field, dtype=dtype))
+    return checked_mixture(mixed(weights, *blocks, field=field, dtype=dtype))

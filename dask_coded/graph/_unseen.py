@@ -6,7 +6,7 @@ what Dask would have computed, whatever the chunks are; mixtures look at the chu
 unfit if these cannot be mixed.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +17,7 @@ from dask.array.routines import _chunk_sum
 
 from dask_coded.errors import UnsupportedDtypeError
 from dask_coded.fields import Field
-from dask_coded.graph._arithmetic import Unfit
-from dask_coded.graph._tasks import combine_results
+from dask_coded.graph._arithmetic import Unfit, mixed
 from dask_coded.typing import AnyArray, Array
 
 __all__ = ["UnseenArithmetic", "mixed_unseen"]
@@ -70,11 +69,26 @@ class UnseenArithmetic:
             return total.squeeze(self.axis).astype(self.dtype, copy=False)
         return self._sum([total], keepdims=False)
 
+    def flaw(self, tiles: Sequence[AnyArray], result: AnyArray) -> str | None:
+        if not _plain(result):
+            return f"its result is a {type(result).__name__} of dtype {result.dtype}"
+        if self.dtype is None and any(_real(tile) != _real(result) for tile in tiles):
+            # Nobody knew the other operand when the chunks of one were mixed.
+            kinds = sorted({str(tile.dtype) for tile in tiles})
+            return f"a product of {' and '.join(kinds)} is more accurate than mixed chunks"
+        return None
+
     def _sum(self, blocks: list[AnyArray], *, keepdims: bool) -> AnyArray:
         how = {"axis": (self.axis,), "dtype": np.dtype(self.dtype), "keepdims": keepdims}
         if self.joined:
             return chunk.sum(_concatenate2(blocks, axes=[self.axis]), **how)
         return _chunk_sum(blocks, **how)
+
+
+def _real(array: AnyArray) -> np.dtype[Any]:
+    """dtype of an array, or of the parts of complex numbers."""
+    dtype = array.dtype
+    return np.finfo(dtype).dtype if dtype.kind == "c" else dtype
 
 
 def _wide(tile: AnyArray, dtype: str | None) -> AnyArray:
@@ -108,7 +122,7 @@ def mixed_unseen(
     if len(shapes) > 1:
         return Unfit(f"chunks of one stripe have different shapes: {sorted(shapes)}")
     try:
-        mixture = combine_results(weights, *(_wide(block, dtype) for block in chunks), field=field)
+        mixture = mixed(weights, *chunks, field=field, dtype=dtype)
     except UnsupportedDtypeError as error:
         return Unfit(str(error))
     if mixture.shape not in shapes:

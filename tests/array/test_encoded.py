@@ -1,0 +1,219 @@
+"""Encoded matrices without a cluster: products, both ways, whole and with losses."""
+
+from typing import Any
+
+import dask
+import dask.array as da
+import numpy as np
+import pytest
+from dask.local import get_sync
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from losses import computed_without, low_level, specs
+
+from dask_coded.array import EncodedArray, encode
+from dask_coded.codes import LT, MDS, MatDot, Replication
+from dask_coded.errors import (
+    BlockShapeError,
+    ParameterError,
+    UnsupportedDtypeError,
+    UnsupportedOperationError,
+)
+from dask_coded.fields import COMPLEX, PAIRED, REAL, PrimeField
+from dask_coded.graph import combination, spec_of
+
+RNG = np.random.default_rng(7)
+
+
+def computed(array: Any) -> Any:
+    return array.compute(scheduler="sync")
+
+
+@given(
+    shape=st.tuples(st.integers(1, 40), st.integers(1, 6)),
+    chunks=st.tuples(st.integers(1, 13), st.integers(1, 4)),
+    parity=st.integers(0, 3),
+    dtype=st.sampled_from(["float64", "float32", "complex128", "int64"]),
+    stripe_rows=st.integers(1, 9),
+    seed=st.integers(0, 9),
+)
+@settings(max_examples=40)
+def test_products_are_numpys(
+    shape: tuple[int, int],
+    chunks: tuple[int, int],
+    parity: int,
+    dtype: str,
+    stripe_rows: int,
+    seed: int,
+) -> None:
+    rng = np.random.default_rng(seed)
+    x = rng.integers(-9, 9, shape).astype(dtype)
+    if dtype == "complex128":
+        x = x + 1j * rng.integers(-9, 9, shape)
+    size = stripe_rows * shape[1] * x.dtype.itemsize
+    with dask.config.set({"array.chunk-size": f"{size}B"}):
+        a = encode(da.from_array(x, chunks=chunks), parity=parity, adjoint=True)
+    assert a.shape == shape
+    assert sum(a.row_chunks) == shape[0]
+    assert a.dtype == x.dtype
+    v, block = rng.integers(-9, 9, shape[1]), rng.integers(-9, 9, (shape[1], 3))
+    w = rng.integers(-9, 9, (shape[0], 2))
+    for operand, product, exact in (
+        (v, a @ v, x @ v),
+        (block, a @ block, x @ block),
+        (block, a @ da.from_array(block, chunks=(2, 2)), x @ block),
+        (w, a.H @ w, x.conj().T @ w),
+    ):
+        assert product.shape == (*exact.shape[:1], *operand.shape[1:])
+        assert product.dtype == exact.dtype
+        value = computed(product)
+        assert value.dtype == exact.dtype
+        np.testing.assert_allclose(value, exact, rtol=0, atol=0 if dtype == "int64" else 1e-3)
+    np.testing.assert_array_equal(computed(a), x)
+    np.testing.assert_array_equal(computed(a.decode()), x)
+
+
+@pytest.mark.parametrize("rows", [17, 24])
+@pytest.mark.parametrize(
+    "code",
+    [MDS(5, 4), MDS(6, 4), MDS(6, 4, field=PAIRED), MDS(8, 4, field=PAIRED), Replication(8, 4)],
+    ids=repr,
+)
+def test_lost_shares_are_decoded(code: Any, rows: int) -> None:
+    x, v = RNG.standard_normal((rows, 5)), RNG.standard_normal((5, 2))
+    with dask.config.set({"array.chunk-size": "120B"}):
+        a = encode(x, code=code)
+    assert len(a.stripes) > 1
+    spare = code.n_shares - code.recovery_threshold
+    for first in range(code.n_shares):
+
+        def lost(spec: Any, first: int = first) -> set[int]:
+            n = spec.code.n_shares
+            if spec.group.startswith("group-"):
+                return set()  # encoding itself: what is lost there is the next test's
+            return {(first + step) % n for step in range(min(spare, n - spec.code.k))}
+
+        np.testing.assert_allclose(computed_without(a @ v, lost), x @ v, atol=1e-9)
+        np.testing.assert_allclose(computed_without(a.decode(), lost), x, atol=1e-9)
+
+
+@pytest.mark.parametrize("lost", [{1, 8}, {0, 7}, {8, 9}, {4}])
+def test_lost_tiles_are_rebuilt_from_the_others(lost: set[int]) -> None:
+    a = encode(RNG.standard_normal((17, 3)), parity=2)
+    graph = low_level(a)
+    (spec,) = specs(graph).values()
+    tiles = dict(zip(spec.share_keys, get_sync(graph, list(spec.share_keys)), strict=True))
+    survivors = [share for share in range(10) if share not in lost]
+    at_hand = {key: tile for key, tile in tiles.items() if spec.share_keys.index(key) not in lost}
+    for share in lost:
+        key = spec.share_keys[share]
+        rebuilt = combination(spec, key, survivors)(at_hand)
+        np.testing.assert_allclose(rebuilt, tiles[key], atol=1e-12)
+        assert rebuilt.dtype == a.dtype
+
+
+def test_persisted_tiles_are_read_not_made_again() -> None:
+    x = RNG.standard_normal((20, 3))
+    made = []
+
+    def chunk(block: np.ndarray, block_info: Any = None) -> np.ndarray:
+        made.append(1)
+        return block
+
+    source = da.from_array(x, chunks=(5, 3)).map_blocks(chunk, dtype=float, meta=np.empty((0, 0)))
+    a = encode(source, parity=1, adjoint=True).persist(scheduler="sync")
+    before = len(made)
+    for _ in range(2):
+        np.testing.assert_allclose(computed(a @ np.ones(3)), x @ np.ones(3))
+        np.testing.assert_allclose(computed(a.T @ np.ones(20)), x.T @ np.ones(20))
+    np.testing.assert_allclose(computed(a.T.T @ np.ones(3)), x @ np.ones(3))
+    np.testing.assert_array_equal(computed(a), x)
+    assert len(made) == before
+
+
+def test_numpys_and_dasks_functions() -> None:
+    x, v = RNG.standard_normal((9, 4)), RNG.standard_normal(4)
+    a = encode(x, parity=1)
+    for product in (np.matmul(a, v), np.dot(a, v), da.matmul(a, v), a @ da.from_array(v, chunks=2)):
+        assert isinstance(product, da.Array)
+        np.testing.assert_allclose(computed(product), x @ v)
+    for action in (lambda: np.add(a, 1), lambda: np.sum(a), lambda: np.matmul(a, v, out=v)):
+        with pytest.raises(UnsupportedOperationError, match=r"A\.decode\(\)"):
+            action()
+    with pytest.raises(UnsupportedOperationError, match=r"A\.T @ x\.T"):
+        np.ones(9) @ a
+
+
+def test_products_are_groups_of_their_own_with_deterministic_keys() -> None:
+    a = encode(np.ones((16, 2)), parity=2)
+    first, again, other = a @ np.ones(2), a @ np.ones(2), a @ np.zeros(2)
+    assert first.name == again.name != other.name
+    assert encode(np.ones((16, 2)), parity=2).name == a.name
+    assert encode(np.ones((16, 2)), parity=1).name != a.name
+    groups = {spec.group for task in dict(first.dask).values() if (spec := spec_of(task))}
+    assert len(groups) == 2, "the product, and the encoding below it"
+
+
+def test_nan_does_not_spread_to_other_tiles() -> None:
+    x = np.arange(32.0).reshape(16, 2)
+    x[3, 1] = np.nan
+    a = encode(x, parity=2)
+    np.testing.assert_array_equal(computed(a @ np.ones(2)), x @ np.ones(2))
+    np.testing.assert_array_equal(computed(a), x)
+
+
+def test_repr_and_sizes() -> None:
+    a = encode(np.ones((16, 2)), parity=2, adjoint=True)
+    assert repr(a).startswith("EncodedArray<(16, 2), float64 and its conjugate transpose, 1 stripe")
+    assert "any 8 of 10 shares suffice" in repr(a)
+    assert (a.ndim, len(a), a.code.field) == (2, 16, PAIRED)
+    # 16 x 2 numbers in 8 tiles and 2 parities; 2 x 16 in 2 tiles and 2 parities of 2 rows.
+    assert a.nbytes == 8 * (10 * 2 * 2 + 2 * 16 + 2 * 2 * 16)
+    assert encode(np.ones((16, 2)) * 1j, parity=2).code.field == COMPLEX
+    assert encode(np.ones((16, 2)), parity=1).code.field == REAL
+
+
+A = np.ones((8, 3))
+
+
+@pytest.mark.parametrize(
+    ("matrix", "options", "error", "match"),
+    [
+        (np.ones(3), {}, BlockShapeError, "takes a matrix"),
+        (np.ones((0, 3)), {}, BlockShapeError, "empty"),
+        (np.ones((4, 2), dtype=bool), {}, UnsupportedDtypeError, "float, complex or integer"),
+        (np.ones((4, 2), dtype=object), {}, UnsupportedDtypeError, "object"),
+        (A, {"parity": -1}, ParameterError, "at least 0"),
+        (A, {"parity": 1, "code": MDS(5, 4)}, ParameterError, "give one"),
+        (A, {"code": MatDot(5, 2)}, ParameterError, "systematic"),
+        (A, {"code": LT(8, 4)}, ParameterError, "systematic"),
+        (A, {"code": MDS(5, 4, field=PrimeField(257))}, ParameterError, "floating-point"),
+        (A.astype(int), {"code": MDS(6, 4)}, UnsupportedDtypeError, "parity=1"),
+    ],
+)
+def test_errors(
+    matrix: np.ndarray, options: dict[str, Any], error: type[Exception], match: str
+) -> None:
+    with pytest.raises(error, match=match):
+        encode(matrix, **options)
+
+
+def test_unknown_rows_are_refused() -> None:
+    a = da.ones((6, 4), chunks=(2, 4))
+    with pytest.raises(BlockShapeError, match="compute_chunk_sizes"):
+        encode(a[a[:, 0] > 0])
+
+
+def test_wrong_operands() -> None:
+    a = encode(A, parity=1)
+    with pytest.raises(BlockShapeError, match=r"got \(4,\)"):
+        a @ np.ones(4)
+    with pytest.raises(BlockShapeError, match=r"\(3, q\)"):
+        a @ np.ones((3, 2, 2))
+    with pytest.raises(UnsupportedOperationError, match="both operands"):
+        a @ a
+    with pytest.raises(UnsupportedOperationError, match="adjoint=True"):
+        _ = a.T
+    with pytest.raises(UnsupportedOperationError, match=r"A\.H"):
+        _ = encode(A * 1j, parity=1, adjoint=True).T
+    assert isinstance(a, EncodedArray)
