@@ -1,0 +1,163 @@
+"""Is anything left after a thousand groups with faults?
+
+    python benchmarks/leaks.py [--groups 1000] [--quick]
+
+Products one after the other while share tasks fail and are late at random on every worker, and
+one worker after the other is frozen, killed or replaced. At intervals the resident memory of the
+scheduler, and of the largest worker that was there from the start, is printed. In the end no task
+may be known to scheduler or workers, and the runtime may hold no group.
+"""
+
+import gc
+import time
+from typing import Any
+
+import dask
+import numpy as np
+import psutil
+from _arms import PARITY, Size, within
+from _goals import Goals, machine, options
+from tqdm import tqdm
+
+from dask_coded.array import encode
+from dask_coded.cluster import CodedSchedulerPlugin, report
+from dask_coded.testing import (
+    EmulatedCluster,
+    FaultTrace,
+    ShiftedExponential,
+    TaskFaults,
+    assert_clean,
+)
+
+MIB = 1 << 20
+SIZE = Size(workers=6, rows=1_200, columns=400, products=1, hold=3.0, latency=0.0)
+PATIENCE = 60.0
+#: The runtime remembers so many groups for its report; it is full long before the end.
+REMEMBERED = 100
+#: Growth of memory that is put down to the allocator, of what there was when it had settled.
+GROWTH = 0.05
+
+
+def held(dask_scheduler: Any) -> dict[str, int]:
+    """What the runtime holds besides its report."""
+    conductor = dask_scheduler.plugins[CodedSchedulerPlugin.name].conductor
+    return {
+        name: len(value)
+        for name, value in vars(conductor).items()
+        if isinstance(value, (dict, set, list)) and name not in ("_suspects", "_slow") and value
+    }
+
+
+def _product(prepared: Any, x: np.ndarray) -> np.ndarray:
+    return (prepared @ x).compute()
+
+
+def resident(pid: int) -> float:
+    """MiB."""
+    return psutil.Process(pid).memory_info().rss / MIB
+
+
+def faults_of(seed: int, groups: int, cluster: EmulatedCluster) -> FaultTrace:
+    """A worker frozen or killed every three seconds or so, put right after three more."""
+    return FaultTrace.random(
+        seed,
+        list(cluster.workers),
+        kinds=("freeze", "kill"),
+        duration=float(groups),
+        rate=0.3,
+        hold=SIZE.hold,
+    )
+
+
+def measure(groups: int, seed: int, goals: Goals) -> None:
+    faults = TaskFaults(
+        seed, delay=ShiftedExponential(0.0, 0.01), raise_rate=0.05, match="coded-matmul"
+    )
+    operand = np.random.default_rng(seed).normal(size=SIZE.columns)
+    every = max(groups // 20, 5)
+    samples: list[tuple[int, float, float]] = []
+    worst, wrong = 0.0, 0
+    failed: list[str] = []
+    with (
+        dask.config.set({"coded.history": REMEMBERED}),
+        EmulatedCluster(SIZE.workers, worker_preload=("_product_delays",)) as cluster,
+        cluster.client() as client,
+    ):
+        matrix = SIZE.matrix(SIZE.workers - PARITY)
+        truth = matrix.compute(scheduler="sync")
+        prepared = encode(matrix, parity=PARITY).persist()
+        print(f"{'groups':>7} {'scheduler MiB':>14} {'a worker MiB':>13} {'state held':>11}")
+        with faults_of(seed, groups, cluster).play(cluster) as playback:
+            for number in tqdm(range(groups), leave=False, disable=None):
+                for name in cluster.workers:
+                    cluster.inject(name, faults)
+                x = operand + number
+                start = time.monotonic()
+                try:
+                    found = within(PATIENCE, _product, prepared, x)
+                except Exception as error:
+                    failed.append(f"group {number}: {type(error).__name__}: {error}"[:200])
+                    continue
+                worst = max(worst, time.monotonic() - start)
+                wrong += not np.allclose(found, truth @ x, rtol=1e-9, atol=1e-9)
+                if (number + 1) % every == 0:
+                    state = sum(client.run_on_scheduler(held).values())
+                    largest = max(resident(worker.pid) for worker in cluster.workers.values())
+                    samples.append((number + 1, resident(cluster.scheduler_pid), largest))
+                    print("{:7} {:14.1f} {:13.1f} {:11}".format(*samples[-1], state), flush=True)
+            struck = len(playback.record)
+        for name in cluster.workers:
+            cluster.inject(name, None)
+        totals = report(client).totals
+        del prepared
+        gc.collect()  # tracebacks of failures refer to futures
+        left = ""
+        try:
+            silent = assert_clean(client)
+        except AssertionError as error:
+            left, silent = str(error), []
+        state = client.run_on_scheduler(held)
+    print(
+        f"{struck} faults of workers; of the last {totals['groups']} groups {totals['erased']} "
+        f"shares failed, {totals['cancelled']} were cancelled, {totals['decoded']} outputs decoded"
+    )
+    print(f"slowest product {worst:.2f} s; held in the end: {state or 'nothing'}; {left}")
+    if silent:
+        print(f"workers that could not be asked: {silent}")
+    for text in failed:
+        print(f"  failed: {text}")
+    goals.raw |= {"samples": samples, "failed": failed, "left": left, "state": state}
+    goals.at_most("products that failed or hung", len(failed), 0)
+    goals.at_most("products that were wrong", wrong, 0)
+    goals.at_most("tasks left", left.count("\n"), 0)
+    goals.at_most("state left in the runtime", sum(state.values()), 0)
+    reach(samples, goals)
+
+
+def reach(samples: list[tuple[int, float, float]], goals: Goals) -> None:
+    """Memory of the last quarter against that of the second."""
+    quarter = len(samples) // 4
+    if not quarter:
+        return
+    values = np.asarray(samples)[:, 1:]
+    growth = values[-quarter:].mean(axis=0) / values[quarter : 2 * quarter].mean(axis=0) - 1
+    goals.at_most("scheduler's memory, growth over the second half", float(growth[0]), GROWTH)
+    goals.at_most("largest worker's memory, growth", float(growth[1]), GROWTH)
+
+
+def main() -> None:
+    parser = options(__doc__)
+    parser.add_argument("--groups", type=int, default=1_000, help="products")
+    parser.add_argument("--seed", type=int, default=0, help="of all faults")
+    args = parser.parse_args()
+    if args.quick:
+        args.groups = 20
+    print(machine())
+    goals = Goals()
+    measure(args.groups, args.seed, goals)
+    goals.print()
+    goals.write(args.json)
+
+
+if __name__ == "__main__":
+    main()
