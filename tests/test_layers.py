@@ -35,7 +35,7 @@ LAYERS = {
     "private": 5,
 }
 #: May import anything; may be imported by nothing below.
-ABOVE_ALL = {"", "testing"}
+ABOVE_ALL = {"", "__main__", "demo", "testing"}
 #: Two folders of one layer are strangers unless (importer, imported) stands here.
 SIBLINGS = {
     ("array", "cluster"),  # a verb enables the runtime on first use, and computes in its slices
