@@ -54,6 +54,7 @@ class Optimization:
 
     def __call__(self, dsk: Any, keys: Any, **kwargs: Any) -> Any:
         """Code the products of a graph, then optimise it as Dask does."""
+        refuse_expressions()
         if isinstance(dsk, HighLevelGraph):
             dsk, _ = self.rewritten(dsk, keys)
         return dask_optimize(dsk, keys, **kwargs)

@@ -120,6 +120,8 @@ def _function(layer: Any) -> Any:
 def _product(
     graph: HighLevelGraph, wanted: frozenset[str], name: str, layer: Blockwise, matmul: bool
 ) -> DaskProduct:
+    if not matmul and layer.task.kwargs["is_sparse"]:
+        raise _Reason("its chunks are sparse")
     (left, left_index), (right, right_index) = _operands(layer)
     left_counts, right_counts = layer.numblocks[left], layer.numblocks[right]
     out = layer.output_indices
@@ -169,8 +171,6 @@ def _operands(layer: Blockwise) -> list[tuple[str, tuple[Any, ...]]]:
 def _check_tensordot(
     kwargs: Mapping[str, Any], left: tuple[Any, ...], right: tuple[Any, ...], out: tuple[Any, ...]
 ) -> None:
-    if kwargs["is_sparse"]:
-        raise _Reason("its chunks are sparse")
     if len(left) > 2 or len(right) > 2:
         raise _Reason(f"it is a product of {len(left)} and {len(right)} dimensions, not of two")
     axes = tuple(
