@@ -45,7 +45,22 @@ def least_norm(field: Field, responses: Array, targets: Array) -> Array | None:
 
 @dataclass(frozen=True, eq=False)
 class Decoder:
-    """Data-free recipe: ``outputs = combine(weights, results of shares)``."""
+    """Data-free recipe: ``outputs = combine(weights, results of shares)``.
+
+    Outputs have a relative error of about ``amplification * eps``, where eps is that of the
+    results.
+
+    Examples
+    --------
+    >>> from dask_coded.codes import MDS
+    >>> decoder = MDS(4, k=3).decoder([0, 2, 3])
+    >>> decoder.shares, decoder.amplification
+    ((0, 2, 3), 3.0)
+    >>> decoder.weights
+    array([[ 1.,  0.,  0.],
+           [-1., -1.,  1.],
+           [ 0.,  1.,  0.]])
+    """
 
     shares: tuple[int, ...]
     """Shares whose results are read, ascending: survivors with a weight other than zero."""
@@ -112,8 +127,12 @@ class Algebra:
     def _fewest(self) -> int:
         """No fewer results can determine the outputs: their rank."""
         wanted = self._targets != 0
-        if wanted.any(axis=1).all() and (wanted.sum(axis=0) <= 1).all():
+        counts = wanted.sum(axis=1)
+        if counts.all() and (wanted.sum(axis=0) <= 1).all():
             return len(wanted)
+        # Each unknown is itself wanted, among other things.
+        if wanted[counts == 1].any(axis=0).all():
+            return int(wanted.shape[1])
         return self._code.field.rank(self._targets)
 
     @cached_property

@@ -15,7 +15,15 @@ __all__ = ["AbstractMatmulCode"]
 class AbstractMatmulCode(AbstractCode):
     """``C = A @ B`` with A in ``m x p`` blocks, B in ``p x n``, ``C_ij = sum_k A_ik B_kj``.
 
-    The unknowns are all products ``Z[(i, k), (l, j)] = A_ik B_lj``, wanted or not.
+    The unknowns are all products ``Z[(i, k), (l, j)] = A_ik B_lj``, wanted or not. A family states
+    its parameters, its recovery threshold, its splits and a generator for each operand.
+
+    Examples
+    --------
+    >>> from dask_coded.codes import MatDot
+    >>> code = MatDot(5, p=2)
+    >>> code.operand_grids, code.output_grid, code.responses().shape
+    (((1, 2), (2, 1)), (1, 1), (5, 4))
     """
 
     operation: ClassVar[Operation] = "matmul"

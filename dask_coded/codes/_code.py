@@ -86,7 +86,14 @@ class AbstractCode(abc.ABC):
         return tuple(range(self.n_shares))
 
     def direct(self) -> tuple[int | None, ...]:
-        """For each output a share whose result *is* that output, None where none is."""
+        """For each output a share whose result *is* that output, None where none is.
+
+        Examples
+        --------
+        >>> from dask_coded.codes import MDS, MatDot
+        >>> MDS(4, k=3).direct(), MatDot(5, p=3).direct()
+        ((0, 1, 2), (None,))
+        """
         return algebra(self).direct()
 
     def is_decodable(self, survivors: Shares) -> bool:
@@ -99,6 +106,13 @@ class AbstractCode(abc.ABC):
         ------
         UnknownShareError
             If a survivor is no share of this code.
+
+        Examples
+        --------
+        >>> from dask_coded.codes import MatDot
+        >>> code = MatDot(7, p=3)
+        >>> code.is_decodable([0, 1, 2]), code.is_decodable([0, 1, 6])
+        (True, False)
         """
         return algebra(self).is_decodable(survivors)
 
@@ -111,6 +125,16 @@ class AbstractCode(abc.ABC):
             If the survivors do not determine every output.
         UnknownShareError
             If a survivor is no share of this code.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from dask_coded.codes import MatDot
+        >>> code = MatDot(7, p=3)
+        >>> decoder = code.decoder([2, 3, 4, 5, 6])
+        >>> responses = code.responses()[list(decoder.shares)]
+        >>> bool(np.allclose(decoder.weights @ responses, code.targets()))
+        True
         """
         return algebra(self).decoder(survivors)
 
@@ -118,6 +142,22 @@ class AbstractCode(abc.ABC):
         """Matrix ``H (c, s)``: ``H @ results == 0`` exactly when the results are consistent.
 
         Columns follow the survivors in ascending order; c is the number of surplus results.
+        Rows are orthonormal over floats. The matrix is read-only, and cached by set.
+
+        Raises
+        ------
+        UnknownShareError
+            If a survivor is no share of this code.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from dask_coded.codes import MDS
+        >>> check = MDS(4, k=3).checker(range(4))
+        >>> for last in (6, 7):  # what share 3 returned; the sum of the others is 6
+        ...     print(f"{abs(check @ [1, 2, 3, last]).max():.3f}")
+        0.000
+        0.500
         """
         return algebra(self).checker(survivors)
 
@@ -142,6 +182,12 @@ class AbstractCode(abc.ABC):
             If all candidates together do not decode.
         ParameterError
             If a cost is not a number.
+
+        Examples
+        --------
+        >>> from dask_coded.codes import MDS
+        >>> MDS(5, k=3).cheapest({0: 9.0, 1: 1.0, 2: 2.0, 3: 5.0, 4: 3.0})
+        (1, 2, 4)
         """
         unknown = [share for share, price in cost.items() if math.isnan(price)]
         if unknown:
@@ -167,6 +213,12 @@ class AbstractCode(abc.ABC):
         ------
         ParameterError
             If `n_workers` is not positive.
+
+        Examples
+        --------
+        >>> from dask_coded.codes import Replication
+        >>> Replication(6, k=3).placement(4)
+        ((0, 4), (1, 5), (2,), (3,))
         """
         positive(n_workers=n_workers)
         ring = self.ring
@@ -179,13 +231,27 @@ class AbstractCode(abc.ABC):
         return tuple(tuple(sorted(shares)) for shares in holdings)
 
     def tolerated_workers(self, n_workers: int) -> int:
-        """Workers that may be lost, whichever they are, under :meth:`placement`."""
+        """Workers that may be lost, whichever they are, under :meth:`placement`.
+
+        Examples
+        --------
+        >>> from dask_coded.codes import MDS
+        >>> MDS(12, k=8).tolerated_workers(12), MDS(12, k=8).tolerated_workers(6)
+        (4, 2)
+        """
         sizes = sorted((len(shares) for shares in self.placement(n_workers)), reverse=True)
         spare = self.n_shares - self.recovery_threshold
         return sum(1 for lost in itertools.accumulate(sizes) if lost <= spare)
 
     def to_dict(self) -> dict[str, Any]:
-        """``{"name": ..., "configuration": {...}}``, made of JSON types only."""
+        """``{"name": ..., "configuration": {...}}``, made of JSON types only.
+
+        Examples
+        --------
+        >>> from dask_coded.codes import Replication
+        >>> Replication(6, k=3).to_dict()
+        {'name': 'replication', 'configuration': {'n_shares': 6, 'k': 3, 'field': 'real'}}
+        """
         configuration = {
             entry.name: _to_json(getattr(self, entry.name))
             for entry in dataclasses.fields(self)  # type: ignore[arg-type]
@@ -202,6 +268,12 @@ class AbstractCode(abc.ABC):
             If no package registered that name.
         ParameterError
             If the configuration does not fit the family, or the family is not of this class.
+
+        Examples
+        --------
+        >>> data = {"name": "uncoded", "configuration": {"k": 3, "field": "prime:257"}}
+        >>> AbstractCode.from_dict(data)
+        Uncoded(k=3, field=PrimeField(p=257))
         """
         family = lookup(str(data.get("name")))
         if not issubclass(family, cls):
