@@ -63,7 +63,7 @@ def test_decoders_cannot_be_changed() -> None:
     code = MDS(7, k=4)
     for shared in (code.decoder([1, 2, 4, 6]).weights, code.checker(range(7))):
         with pytest.raises(ValueError, match="read-only"):
-            shared[0, 0] = 5  # type: ignore[assignment]
+            shared[0, 0] = 5
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ def worst_error(code: AbstractCode, n_random: int = 50) -> float:
     worst = 0.0
     for lost in loss_patterns(code, code.n_shares - code.recovery_threshold, n_random):
         decoder = code.decoder(set(range(code.n_shares)) - set(lost))
-        decoded = decoder.weights @ results[list(decoder.shares)]  # type: ignore[operator]
+        decoded = decoder.weights @ results[list(decoder.shares)]
         worst = max(worst, float(np.abs(decoded - truth).max()))
     return worst
 
