@@ -10,7 +10,7 @@ from distributed.metrics import time
 
 from dask_coded.cluster._group import Group, Health, addresses
 from dask_coded.cluster._isolation import Isolation
-from dask_coded.cluster._placement import decode_worker, fetchers, homes, spread
+from dask_coded.cluster._placement import acquainted, decode_worker, homes, spread
 from dask_coded.cluster._policy import DEFAULT_TOLERANCE, Decision, GroupView, Policy
 from dask_coded.cluster._record import History, entry_of, warning_event
 from dask_coded.cluster._rescue import downstream, upstream
@@ -241,17 +241,17 @@ class Conductor:
         survivors = [ts for i in shares if (ts := self.state.task(before[i])) is not None]
         replaced = [ts for key in outputs if (ts := self.state.task(key)) is not None]
         lost = frozenset[str]().union(*map(addresses, replaced))
-        fetching = frozenset[str]().union(*map(fetchers, replaced))
+        known = frozenset[str]().union(*map(acquainted, replaced))
         late = frozenset(worker for worker in view.running.values() if worker is not None)
         worker = decode_worker(
-            self.scheduler, survivors, (frozenset(self._suspects), fetching, late, health.slow)
+            self.scheduler, survivors, (frozenset(self._suspects), known, late, health.slow)
         )
         self._mark_late(group, view, decision, now)
         tasks = {key: combination(group.spec, key, shares, before) for key in outputs}
         for key in outputs:
             group.decoding[key] = tuple(shares)
         near = () if worker is None else (worker,)
-        no = fetching | self._suspects.keys()
+        no = known | self._suspects.keys()
         self.state.rewrite(
             tasks, {key: self._where(task.dependencies, near, no) for key, task in tasks.items()}
         )
@@ -306,13 +306,13 @@ class Conductor:
                 self.history.stopping(str(group.spec.share_keys[share]), entry, share, since)
 
     def _rerun(self, keys: Iterable[Key]) -> None:
-        """Compute plain tasks elsewhere, but not where they are being fetched."""
+        """Compute plain tasks elsewhere, but not where they are known already."""
         trusted = {ws.address for ws in self.scheduler.running}
         keys = list(keys)
         for key in keys:
             ts = self.state.task(key)
-            if ts is not None and ts.who_has and (fetching := fetchers(ts)):
-                self.state.restrict(key, trusted - fetching or trusted)
+            if ts is not None and ts.who_has and (known := acquainted(ts)):
+                self.state.restrict(key, trusted - known or trusted)
         self.state.rerun(keys)
 
     # Workers

@@ -9,7 +9,7 @@ from dask.typing import Key
 if TYPE_CHECKING:
     from distributed.scheduler import Scheduler, TaskState, WorkerState
 
-__all__ = ["decode_worker", "fetchers", "homes", "spread"]
+__all__ = ["acquainted", "decode_worker", "homes", "spread"]
 
 
 def decode_worker(
@@ -43,15 +43,17 @@ def decode_worker(
     return min(candidates.values(), key=cost).address
 
 
-def fetchers(ts: "TaskState") -> frozenset[str]:
-    """Workers that may be fetching a task's result just now.
+def acquainted(ts: "TaskState") -> frozenset[str]:
+    """Workers that may remember a task, because of what they made or will make of its result.
 
-    A worker that is told to compute what it is fetching reports, if the fetch still succeeds, a
-    copy of a result that the scheduler no longer knows, and is told to drop it: the task would
-    never finish.
+    A worker assumes that a key means the same work for ever. Told to compute what it is fetching,
+    it reports a copy that the scheduler no longer knows, and is told to drop it; told to compute
+    with other inputs what it once had, it waits for the old inputs too.
     """
     return frozenset(
-        dts.processing_on.address for dts in ts.dependents if dts.processing_on is not None
+        ws.address
+        for dts in ts.dependents
+        for ws in (*(dts.who_has or ()), *((dts.processing_on,) if dts.processing_on else ()))
     )
 
 

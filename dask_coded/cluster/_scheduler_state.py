@@ -319,6 +319,9 @@ class SchedulerState:
         spare.run_spec = ts.run_spec.substitute({}, key=key)
         spare.priority = ts.priority
         spare.annotations = ts.annotations
+        spare.worker_restrictions = ts.worker_restrictions
+        spare.host_restrictions = ts.host_restrictions
+        spare.loose_restrictions = ts.loose_restrictions
         for dts in ts.dependencies:
             self._link(spare, dts)
 
@@ -333,7 +336,9 @@ class SchedulerState:
         for dts in old.dependencies:
             self._link(ts, dts)
         ts.run_spec = old.run_spec.substitute({}, key=key)
-        ts.worker_restrictions, ts.loose_restrictions = None, False
+        ts.worker_restrictions = old.worker_restrictions
+        ts.host_restrictions = old.host_restrictions
+        ts.loose_restrictions = old.loose_restrictions
         self.forget([old.key])
 
     # Errors
