@@ -324,7 +324,7 @@ def test_graphs_that_were_optimised_before_pass_through() -> None:
 @pytest.mark.cluster
 def test_on_a_cluster_for_good() -> None:
     cluster = LocalCluster(
-        n_workers=6, threads_per_worker=1, processes=False, dashboard_address=None
+        n_workers=6, threads_per_worker=1, processes=False, dashboard_address=":0"
     )
     expected = computed(A) @ computed(B)
     with cluster, Client(cluster) as client:
