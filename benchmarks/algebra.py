@@ -1,6 +1,9 @@
 """What the algebra costs while a computation waits for it: deciding and solving, no data.
 
 python benchmarks/algebra.py [--quick]
+
+MatDot has to be factorised, 95 x 95, and on a busy machine BLAS threads wait for each other for
+longer than that takes: OPENBLAS_NUM_THREADS=1, which Dask sets for its workers, measures the work.
 """
 
 import argparse
