@@ -180,6 +180,7 @@ class Conductor:
         now = time()
         view = group.view(self.state, self.health())
         decision = self._policy.decide(view, now)
+        group.arrived.update(group.output_of.values() - view.missing.keys())
         if view.missing:
             group.resolved = False
         if not decision.decodable:
@@ -231,10 +232,12 @@ class Conductor:
         shares = decision.decode_from or ()
         outputs = [
             key
-            for q in view.missing
+            for q in (view.missing if decision.outputs is None else decision.outputs)
             if not group.decode_is_sound(key := group.spec.output_keys[q], self.state, health)
             or not view.usable.issuperset(group.decoding[key])
         ]
+        if not outputs:
+            return
         if any(key in group.decoding for key in outputs):
             group.replanned += 1
         before = group.current_keys
@@ -243,18 +246,23 @@ class Conductor:
         lost = frozenset[str]().union(*map(addresses, replaced))
         known = frozenset[str]().union(*map(acquainted, replaced))
         late = frozenset(worker for worker in view.running.values() if worker is not None)
-        worker = decode_worker(
-            self.scheduler, survivors, (frozenset(self._suspects), known, late, health.slow)
-        )
+        avoid = [frozenset(self._suspects), known, late, health.slow]
+        taken = self._residents(group) if group.spec.at_rest else frozenset[str]()
+        worker = decode_worker(self.scheduler, survivors, (*avoid, taken))
         self._mark_late(group, view, decision, now)
         tasks = {key: combination(group.spec, key, shares, before) for key in outputs}
         for key in outputs:
             group.decoding[key] = tuple(shares)
         near = () if worker is None else (worker,)
         no = known | self._suspects.keys()
-        self.state.rewrite(
-            tasks, {key: self._where(task.dependencies, near, no) for key, task in tasks.items()}
-        )
+        where = {key: self._where(task.dependencies, near, no) for key, task in tasks.items()}
+        if group.spec.at_rest:
+            # One share to a worker, or one worker's loss would cost several.
+            for key in outputs:
+                home = decode_worker(self.scheduler, survivors, (*avoid, taken))
+                where[key] = () if home is None else (home,)
+                taken |= set(where[key])
+        self.state.rewrite(tasks, where)
         self._isolation.hang_up(lost)
         group.decoded += len(outputs)
         group.amplification = decision.amplification
@@ -265,6 +273,17 @@ class Conductor:
             self.scheduler.log_event("warn", event)
         rest = [before[share] for share in decision.cancel if before[share] not in outputs]
         self._stop(group, rest)
+
+    def _residents(self, group: Group) -> frozenset[str]:
+        """Workers on which a share of the group lives, or is being made."""
+        found: set[str] = set()
+        for key in group.spec.share_keys:
+            ts = self.state.task(key)
+            if ts is not None:
+                found |= addresses(ts)
+                if ts.processing_on is not None:
+                    found.add(ts.processing_on.address)
+        return frozenset(found)
 
     def _where(
         self, inputs: Iterable[Key], near: Iterable[str], no: frozenset[str]
@@ -298,6 +317,10 @@ class Conductor:
                 group.cancelled.setdefault(share, now)
         self._stop(group, {*group.held, *(keys[share] for share in decision.cancel)})
         group.resolved = True
+        if group.spec.at_rest:
+            self.state.keep_one_copy(
+                {key: group.ran_on.get(share) for key, share in group.share_of.items()}
+            )
         if not group.announced and group.took:
             group.announced = True
             entry = entry_of(group, now)

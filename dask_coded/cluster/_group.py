@@ -56,6 +56,8 @@ class Group:
     suspects: dict[str, str] = field(default_factory=dict)
     amplification: float | None = None
     decoded: int = 0
+    arrived: set[int] = field(default_factory=set)
+    """Outputs that have been in memory of a worker."""
     replanned: int = 0
     warned: bool = False
 
@@ -145,6 +147,8 @@ class Group:
             erased=frozenset(erased),
             idle=frozenset(idle),
             consumed=frozenset(consumed),
+            at_rest=self.spec.at_rest,
+            lost=frozenset(self.arrived & missing),
             missing={q: self.share_of.get(self.spec.output_keys[q]) for q in missing},
             slow=health.slow,
             decoding=self._underway(state, health, missing),

@@ -60,21 +60,28 @@ def acquainted(ts: "TaskState") -> frozenset[str]:
 def homes(
     shares: Mapping[int, "TaskState"], suspects: Mapping[str, float]
 ) -> dict[int, frozenset[str]]:
-    """The workers where the own inputs of each share live: the share belongs there.
+    """A worker where the own inputs of each share live: the share belongs there.
 
     An input that several shares of the group read, like the small operand of a product, says
     nothing about where any of them belongs. Shares with an own input that is not in memory, or
     held by suspects only, have no home.
     """
     readers = Counter(dts.key for ts in shares.values() for dts in ts.dependencies)
-    found = {}
+    candidates: dict[int, frozenset[str]] = {}
     for share, ts in shares.items():
         own = [dts for dts in ts.dependencies if readers[dts.key] == 1]
         if own and all(dts.who_has for dts in own):
             largest = max(own, key=lambda dts: dts.get_nbytes())
             holders = frozenset(ws.address for ws in largest.who_has or ()) - suspects.keys()
             if holders:
-                found[share] = holders
+                candidates[share] = holders
+    # A worker that read all inputs once holds copies of all; it must not get all shares.
+    guests: Counter[str] = Counter()
+    found = {}
+    for share in sorted(candidates, key=lambda share: (len(candidates[share]), share)):
+        home = min(candidates[share], key=lambda address: (guests[address], address))
+        guests[home] += 1
+        found[share] = frozenset({home})
     return found
 
 
@@ -102,11 +109,11 @@ def spread(
     placed: dict[Key, str] = {}
     if not workers:
         return placed
+    ours = {ts.key for ts in shares.values()}
     for share, ts in sorted(shares.items()):
-        own = _private_inputs(ts)
-        mine = {dts.key for dts in own}
+        mine = {dts.key for dts in _private_inputs(ts)}
         if any(
-            readers[dts.key] == 1 and dts.key not in mine and not dts.who_has
+            readers[dts.key] == 1 and dts.key not in mine | ours and not dts.who_has
             for dts in ts.dependencies
         ):
             continue

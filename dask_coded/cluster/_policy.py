@@ -50,6 +50,10 @@ class GroupView:
     """Outputs still wanted that nobody healthy holds, with the share that *is* the output."""
     consumed: frozenset[int] = frozenset()
     """Of the idle shares, those which are outputs that nobody wants any more."""
+    at_rest: bool = False
+    """Whether the outputs are there to stay: only those that were lost are decoded."""
+    lost: frozenset[int] = frozenset()
+    """Of the missing outputs, those that had arrived before."""
     slow: frozenset[str] = frozenset()
     """Workers that were late lately."""
     decoding: tuple[int, ...] | None = None
@@ -72,7 +76,9 @@ class Decision:
     resolved: bool = False
     decodable: bool = False
     decode_from: tuple[int, ...] | None = None
-    """Decode every missing output from these shares."""
+    """Decode missing outputs from these shares."""
+    outputs: tuple[int, ...] | None = None
+    """Decode only these outputs; None decodes every missing one."""
     launch: tuple[int, ...] = ()
     """Start these idle shares."""
     cancel: tuple[int, ...] = ()
@@ -113,6 +119,7 @@ class Verdict(StrEnum):
     RESOLVED = "every wanted output is there"
     DECODING = "a decode is under way"
     DECODE = "enough shares have arrived"
+    SETTLING = "what was not lost comes by itself"
     PATIENT = "decodable; giving late shares a moment"
     INACCURATE = "decodable, but too inaccurate; waiting for another share"
     LAST = "decodable, inaccurate, and no other share can come"
@@ -155,6 +162,8 @@ class Policy:
         return self._undecodable(view, now)
 
     def _decodable(self, view: GroupView, now: float) -> Decision:
+        if view.at_rest:
+            return self._at_rest(view)
         decoder = view.code.decoder(view.usable)
         tolerance = DEFAULT_TOLERANCE if view.tolerance is None else view.tolerance
         accurate = view.code.field.exact or decoder.amplification * view.eps <= tolerance
@@ -177,6 +186,25 @@ class Policy:
             amplification=float(decoder.amplification),
             inaccurate=not accurate,
             reason=Verdict.DECODE if accurate else Verdict.LAST,
+        )
+
+    @staticmethod
+    def _at_rest(view: GroupView) -> Decision:
+        """Decode what was lost, or cannot come; whatever is under way belongs where it runs."""
+        outputs = tuple(
+            output
+            for output, share in view.missing.items()
+            if output in view.lost or share not in view.running
+        )
+        if not outputs:
+            return Decision(decodable=True, reason=Verdict.SETTLING)
+        decoder = view.code.decoder(view.usable)
+        return Decision(
+            decodable=True,
+            decode_from=tuple(decoder.shares),
+            outputs=outputs,
+            amplification=float(decoder.amplification),
+            reason=Verdict.DECODE,
         )
 
     def _deadline(self, view: GroupView, now: float) -> float:

@@ -319,11 +319,31 @@ class SchedulerState:
         spare.run_spec = ts.run_spec.substitute({}, key=key)
         spare.priority = ts.priority
         spare.annotations = ts.annotations
+        if spare.group is not None and ts.group is not None and spare.group.span_id is None:
+            # Heartbeats of workers account for every task by its span.
+            spare.group.span_id = ts.group.span_id
         spare.worker_restrictions = ts.worker_restrictions
         spare.host_restrictions = ts.host_restrictions
         spare.loose_restrictions = ts.loose_restrictions
         for dts in ts.dependencies:
             self._link(spare, dts)
+
+    def keep_one_copy(self, homes: Mapping[Key, str | None]) -> None:
+        """Drop copies that were fetched in passing, so that each result lives where it was made.
+
+        Left to the memory manager, copies collect on the worker that read them all.
+        """
+        spare: dict[str, list[Key]] = {}
+        for key, home in homes.items():
+            ts = self.scheduler.tasks.get(key)
+            holders = {ws.address for ws in (ts.who_has or ())} if ts is not None else set()
+            if home in holders:
+                for address in holders - {home}:
+                    spare.setdefault(address, []).append(key)
+        for address, keys in spare.items():
+            self.scheduler.request_remove_replicas(
+                address, keys, stimulus_id=_stimulus("one-copy")
+            )
 
     def restore(self, key: Key) -> None:
         """Give a key that has its result the work back which was set aside."""
