@@ -58,6 +58,9 @@ class GroupSpec:
         and outputs are cut back. None: all results have one shape.
     dtype
         dtype of the outputs; None takes what combining gives.
+    at_rest
+        Whether the outputs are there to stay, as the shares of an encoded matrix are: each belongs
+        on a worker of its own, and only one that was lost is decoded, never one that is late.
     """
 
     group: str
@@ -67,6 +70,7 @@ class GroupSpec:
     tolerance: float | None = None
     shapes: tuple[Shape, ...] | None = None
     dtype: str | None = None
+    at_rest: bool = False
 
     def __post_init__(self) -> None:
         if len(self.share_keys) != self.code.n_shares:
