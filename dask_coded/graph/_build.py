@@ -26,6 +26,7 @@ def group_tasks(
     tolerance: float | None = None,
     shapes: tuple[Shape, ...] | None = None,
     dtype: str | None = None,
+    at_rest: bool = False,
 ) -> dict[Key, Task]:
     """Tasks of one group.
 
@@ -44,7 +45,7 @@ def group_tasks(
     wanted
         Whether each output exists; one that only pads the code to its grid does not, and the
         share that would be it becomes an ordinary share.
-    tolerance, shapes, dtype
+    tolerance, shapes, dtype, at_rest
         Of the outputs; see :class:`GroupSpec`.
     """
     exists = [True] * len(outputs) if wanted is None else list(wanted)
@@ -54,7 +55,7 @@ def group_tasks(
         if share is not None and exists[output] and share not in held:
             held.add(share)
             keys[share] = outputs[output]
-    spec = GroupSpec(group, code, tuple(keys), tuple(outputs), tolerance, shapes, dtype)
+    spec = GroupSpec(group, code, tuple(keys), tuple(outputs), tolerance, shapes, dtype, at_rest)
     tasks: dict[Key, Task] = {}
     for share, (func, args) in enumerate(work):
         key = keys[share]

@@ -65,6 +65,7 @@ def encoded_rows(
         parity_name=f"unused-{shares[0]}",
         shapes=shapes,
         dtype=dtype,
+        at_rest=True,
     )
 
 
