@@ -16,6 +16,7 @@ from distributed import get_worker
 
 from dask_coded.errors import UnsupportedOperationError
 from dask_coded.fields import Field
+from dask_coded.graph._learned import Sized, bare, lengths_in
 from dask_coded.graph._tasks import combine_results
 from dask_coded.typing import AnyArray, Array
 
@@ -92,6 +93,7 @@ def part_of_sum(arithmetic: Arithmetic, before: Any, *tiles: Any) -> Any:
     for tile in (before, *tiles):
         if isinstance(tile, Unfit):
             return tile
+    tiles = tuple(map(bare, tiles))
     half = len(tiles) // 2
     total = before
     for a, b in zip(tiles[:half], tiles[half:], strict=True):
@@ -128,8 +130,10 @@ def result_of_share(arithmetic: Arithmetic, spare: bool, before: Any, *tiles: An
         total = part_of_sum(arithmetic, before, *tiles)
     if not isinstance(total, Unfit):
         result = arithmetic.finish(total)
-        flaw = arithmetic.flaw(tiles, result)
+        flaw = arithmetic.flaw(tuple(map(bare, tiles)), result)
         total = checked_mixture(result) if flaw is None else Unfit(flaw)
+        if (lengths := lengths_in(tiles)) and not isinstance(total, Unfit):
+            return Sized(total, lengths)
     return given_up(total, spare) if isinstance(total, Unfit) else total
 
 

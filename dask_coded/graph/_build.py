@@ -7,6 +7,7 @@ from dask._task_spec import Task
 from dask.typing import Key
 
 from dask_coded.codes import AbstractCode
+from dask_coded.graph._learned import LearnedShape
 from dask_coded.graph._tasks import DataShareTask, DecodeTask, GroupSpec, Shape
 
 __all__ = ["Work", "group_tasks"]
@@ -24,7 +25,7 @@ def group_tasks(
     parity_name: str,
     wanted: Sequence[bool] | None = None,
     tolerance: float | None = None,
-    shapes: tuple[Shape, ...] | None = None,
+    shapes: tuple[Shape | LearnedShape, ...] | None = None,
     dtype: str | None = None,
     at_rest: bool = False,
 ) -> dict[Key, Task]:

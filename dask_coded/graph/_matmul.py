@@ -11,6 +11,7 @@ from dask.typing import Key
 from dask_coded.codes import AbstractCode
 from dask_coded.graph._arithmetic import Arithmetic, part_of_sum, result_of_share, void
 from dask_coded.graph._build import Work, group_tasks
+from dask_coded.graph._learned import LearnedShape
 
 __all__ = ["MatmulGroups", "product_tasks"]
 
@@ -46,6 +47,8 @@ class MatmulGroups:
         Of the output; None if it is not known before the chunks are there.
     chunks
         Sizes of the output chunks along each axis; None if they are not known before.
+    learned_axis
+        The axis of the output that the code cuts, if its mixtures know the sizes of their blocks.
     label
         Prefix of all other keys; `name` if None.
     first_row
@@ -63,6 +66,7 @@ class MatmulGroups:
     tolerance: float | None
     dtype: str | None = None
     chunks: tuple[Chunks, ...] | None = None
+    learned_axis: int | None = None
     label: str | None = None
     first_row: int = 0
 
@@ -122,13 +126,15 @@ def _add_group(
     group = "-".join(map(str, (label, *place, shift + r * groups.splits[0], c)))
     outputs: list[Key] = []
     wanted: list[bool] = []
-    shapes: list[tuple[int, ...]] = []
+    shapes: list[tuple[int, ...] | LearnedShape] = []
     for number, index in enumerate(groups.outputs(place, r, c)):
         wanted.append(index is not None)
         if index is None:
             outputs.append((f"{label}-void", group, number))
             shapes.append((0,) * groups.ndim)
             continue
+        if groups.learned_axis is not None:
+            shapes.append(LearnedShape(groups.learned_axis, number))
         if shift:
             # Only a matrix is made in several calls, one for each stripe of an encoded operand.
             outputs.append((groups.name, shift + index[0], *index[1:]))
@@ -171,7 +177,7 @@ def _add_group(
             parity_name=f"{label}-parity",
             wanted=wanted,
             tolerance=groups.tolerance,
-            shapes=None if groups.chunks is None else tuple(shapes),
+            shapes=tuple(shapes) if len(shapes) == len(outputs) else None,
             dtype=groups.dtype,
         )
     )

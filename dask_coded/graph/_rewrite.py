@@ -110,6 +110,11 @@ def _tasks(
     # The output keeps its name, whichever code makes it: all other keys tell codes apart.
     label = f"coded-{tokenize(found.name, code, coding.side, coding.tolerance)}"
     dtype = None if found.dtype is None else str(found.dtype)
+    # A code of both operands cuts two axes: its chunks must all have one shape.
+    batch_axes = len(found.batch)
+    learned_axis = {"rows": batch_axes, "columns": batch_axes + (found.rows is not None)}.get(
+        coding.side
+    )
     groups = MatmulGroups(
         name=found.name,
         label=label,
@@ -122,8 +127,14 @@ def _tasks(
         per_task=_PER_TASK,
         tolerance=coding.tolerance,
         dtype=dtype,
+        learned_axis=learned_axis,
     )
-    mix = functools.partial(mixed_unseen, field=code.field, dtype=dtype)
+    mix = functools.partial(
+        mixed_unseen,
+        field=code.field,
+        dtype=dtype,
+        axis={"rows": -2, "columns": -1}.get(coding.side),
+    )
     left, right = generators_of(code, coding.side)
     tasks: dict[Key, Task] = {}
 
@@ -154,6 +165,7 @@ def _tasks(
                     functools.partial(chunk, own),
                     mix,
                     rows_first=first,
+                    tell_blocks=learned_axis is not None,
                     batch=own,
                 )
                 tasks.update(encoded.tasks)

@@ -21,6 +21,7 @@ from dask.typing import Key
 from dask_coded.codes import AbstractCode
 from dask_coded.errors import ParameterError
 from dask_coded.fields import PAIRED, REAL, Field
+from dask_coded.graph._learned import LearnedShape, bare
 from dask_coded.kernels import combine
 from dask_coded.typing import AnyArray, Array
 
@@ -54,8 +55,9 @@ class GroupSpec:
     tolerance
         Largest acceptable ``amplification * eps``; None accepts what 1e-6 does.
     shapes
-        True shape of every output. Results are padded to a common shape before they are combined
-        and outputs are cut back. None: all results have one shape.
+        True shape of every output, or how it is learned from the results. Results are padded to a
+        common shape before they are combined and outputs are cut back. None: all results have one
+        shape.
     dtype
         dtype of the outputs; None takes what combining gives.
     at_rest
@@ -68,7 +70,7 @@ class GroupSpec:
     share_keys: tuple[Key, ...]
     output_keys: tuple[Key, ...]
     tolerance: float | None = None
-    shapes: tuple[Shape, ...] | None = None
+    shapes: tuple[Shape | LearnedShape, ...] | None = None
     dtype: str | None = None
     at_rest: bool = False
 
@@ -100,9 +102,9 @@ class GroupSpec:
 
 def combine_results(
     weights: Array,
-    *results: AnyArray,
+    *results: Any,
     field: Field = REAL,
-    shape: Shape | None = None,
+    shape: Shape | LearnedShape | None = None,
     dtype: str | None = None,
 ) -> AnyArray:
     """One output as the weighted sum of share results.
@@ -112,11 +114,12 @@ def combine_results(
     weights
         ``(len(results),)``.
     *results
-        Arrays of equal rank; shorter ones are continued with zeros.
+        Arrays of equal rank, or mixtures that know the sizes of their blocks; shorter ones are
+        continued with zeros.
     field
         Arithmetic of the weights.
     shape
-        True shape of the output; None keeps the common one.
+        True shape of the output, or how the results tell it; None keeps the common one.
     dtype
         dtype of the output.
 
@@ -127,6 +130,9 @@ def combine_results(
     array([4.])
     """
     weights = np.asarray(weights)
+    if isinstance(shape, LearnedShape):
+        shape = shape.among(results)
+    results = tuple(map(bare, results))
     # Halves of paired rows have to be of one size.
     even = field == PAIRED and bool(weights.imag.any())
     (output,) = combine(weights[None, :], _padded(results, even), field=field)

@@ -46,6 +46,7 @@ def encode_tiles(
     mix: Callable[..., Any],
     *,
     rows_first: bool,
+    tell_blocks: bool = False,
     batch: tuple[int, ...] = (),
 ) -> Tiles:
     """Tiles of every share of one matrix operand.
@@ -66,6 +67,9 @@ def encode_tiles(
         ``mix(weights, *chunks)``: a tile that is no chunk.
     rows_first
         True for the left operand, whose stripes are along rows; the right one's along columns.
+    tell_blocks
+        Also give `mix` the argument ``blocks``: for each chunk, which row block (column block of
+        the right operand) it belongs to.
     batch
         Leading indices, part of the keys.
     """
@@ -81,15 +85,19 @@ def encode_tiles(
     ]
     for stripe in range(stripes):
         for position in range(positions):
-            present: list[tuple[int, Any]] = []
+            present: list[tuple[int, int, Any]] = []
             for first, second, block in grid:
                 index = [first, second]
                 index[outer] += stripe * blocks[outer]
                 index[inner] = index[inner] * positions + position
                 if index[0] < counts[0] and index[1] < counts[1]:
-                    present.append((block, chunk(*index)))
+                    present.append(((first, second)[outer], block, chunk(*index)))
             for share, row in enumerate(generator):
-                used = [(row[block], source) for block, source in present if row[block] != 0]
+                used = [
+                    (row[block], source, where)
+                    for where, block, source in present
+                    if row[block] != 0
+                ]
                 place = (*batch, stripe, share, position)
                 if not used:
                     continue
@@ -100,8 +108,9 @@ def encode_tiles(
                 tasks[key] = Task(
                     key,
                     mix,
-                    np.array([weight for weight, _ in used]),
-                    *(_reference(source) for _, source in used),
+                    np.array([weight for weight, _, _ in used]),
+                    *(_reference(source) for _, source, _ in used),
+                    **({"blocks": tuple(where for _, _, where in used)} if tell_blocks else {}),
                 )
                 refs[place] = TaskRef(key)
     return Tiles(refs, tasks)

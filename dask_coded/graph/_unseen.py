@@ -2,8 +2,8 @@
 
 A Dask graph says how many chunks an array has, not what they are. A product that is rewritten in
 the graph therefore does two things when its tasks run: shares that are outputs compute exactly
-what Dask would have computed, whatever the chunks are; mixtures look at the chunks first, and are
-unfit if these cannot be mixed.
+what Dask would have computed, whatever the chunks are; mixtures look at the chunks first, are
+unfit if these cannot be mixed, and carry the sizes to whoever decodes from them.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,6 +18,7 @@ from dask.array.routines import _chunk_sum
 from dask_coded.errors import UnsupportedDtypeError
 from dask_coded.fields import Field
 from dask_coded.graph._arithmetic import Unfit, mixed
+from dask_coded.graph._learned import Sized
 from dask_coded.typing import AnyArray, Array
 
 __all__ = ["UnseenArithmetic", "mixed_unseen"]
@@ -99,8 +100,13 @@ def _wide(tile: AnyArray, dtype: str | None) -> AnyArray:
 
 
 def mixed_unseen(
-    weights: Array, *chunks: AnyArray, field: Field, dtype: str | None
-) -> AnyArray | Unfit:
+    weights: Array,
+    *chunks: AnyArray,
+    field: Field,
+    dtype: str | None,
+    axis: int | None = None,
+    blocks: tuple[int, ...] = (),
+) -> AnyArray | Sized | Unfit:
     """A weighted sum of chunks, if they can be mixed.
 
     Parameters
@@ -113,18 +119,32 @@ def mixed_unseen(
         Arithmetic of the weights.
     dtype
         Of the output, if known.
+    axis
+        The axis along which chunks may differ in length; None if they must not.
+    blocks
+        Which block of the code each chunk is, along that axis.
     """
     for block in chunks:
         if not _plain(block):
             kind = getattr(block, "dtype", "no dtype")
             return Unfit(f"chunks of {type(block).__name__} with dtype {kind} cannot be mixed")
     shapes = {block.shape for block in chunks}
-    if len(shapes) > 1:
+    if len({_without(shape, axis) for shape in shapes}) > 1:
         return Unfit(f"chunks of one stripe have different shapes: {sorted(shapes)}")
     try:
         mixture = mixed(weights, *chunks, field=field, dtype=dtype)
     except UnsupportedDtypeError as error:
         return Unfit(str(error))
-    if mixture.shape not in shapes:
-        return Unfit(f"pairing needs an even number of rows, and chunks have shape {shapes}")
-    return mixture
+    if axis is None:
+        if mixture.shape not in shapes:
+            return Unfit(f"pairing needs an even number of rows, and chunks have shapes {shapes}")
+        return mixture
+    lengths = {i: block.shape[axis] for i, block in zip(blocks, chunks, strict=True)}
+    return Sized(mixture, lengths)
+
+
+def _without(shape: tuple[int, ...], axis: int | None) -> tuple[int, ...]:
+    if axis is None:
+        return shape
+    axis %= len(shape)
+    return shape[:axis] + shape[axis + 1 :]
