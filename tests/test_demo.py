@@ -143,9 +143,9 @@ def test_a_story_without_faults_has_one_phase() -> None:
     assert not any(map(story.event, range(20)))
 
 
-def test_plain_dask_gets_half_as_long_again_within_limits() -> None:
-    story = Story(plain_limits=(30.0, 60.0))
-    assert [story.plain_limit(seconds) for seconds in (1, 30, 300)] == [30, 45, 60]
+def test_plain_dask_gets_as_long_as_the_coded_run_within_limits() -> None:
+    story = Story(plain_limits=(30.0, 45.0))
+    assert [story.plain_limit(seconds) for seconds in (1, 40, 300)] == [30, 40, 45]
 
 
 # ---------------------------------------------------------------------- the command

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from dask_coded.demo import main
+
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -36,10 +38,10 @@ def test_snippets_run_in_reading_order(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_two_commands_each_install_and_run() -> None:
-    main, tests = commands()
-    assert main.startswith("pip install ")
+    demo, tests = commands()
+    assert demo.startswith("pip install ")
     assert tests.startswith("pip install ")
-    assert " && python examples/" in main
+    assert demo.endswith(" && python -m dask_coded demo")
     assert tests.endswith(" && pytest")
 
 
@@ -48,10 +50,12 @@ def test_ci_runs_the_test_command_word_for_word() -> None:
     assert tests in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
 
 
-def test_main_command_names_a_script_that_the_tests_run() -> None:
-    script = commands()[0].split()[-1]
-    assert (ROOT / script).is_file()
-    assert Path(script).parent.name == "examples"
+def test_main_command_is_one_that_exists(capsys: pytest.CaptureFixture[str]) -> None:
+    _, _, arguments = commands()[0].partition("python -m dask_coded ")
+    with pytest.raises(SystemExit) as left:
+        main([*arguments.split(), "--help"])
+    assert left.value.code == 0
+    assert arguments in capsys.readouterr().out
 
 
 def test_commands_name_extras_that_exist() -> None:

@@ -37,7 +37,7 @@ def draw(
 def _input_and_components(part: Any, patches: Patches, coded: Run, expected: Eigenpairs) -> None:
     n = patches.shape[0]
     grid = part.add_gridspec(
-        2, 3 + COMPONENTS, width_ratios=(2.05, 2.05, 0.7, *[1] * COMPONENTS),
+        2, 3 + COMPONENTS, width_ratios=(1.95, 1.95, 0.95, *[1] * COMPONENTS),
         left=0.02, right=0.985, top=0.78, bottom=0.06, wspace=0.06, hspace=0.08,
     )  # fmt: skip
     for column, photograph in enumerate(patches.photographs[:2]):
@@ -46,7 +46,7 @@ def _input_and_components(part: Any, patches: Patches, coded: Run, expected: Eig
         axis.set_axis_off()
     part.text(0.02, 0.9, f"{n:,} patches of {SIDE} x {SIDE} pixels", color=_INK, fontsize=11)
     part.text(
-        0.397, 0.9, f"their {COMPONENTS} leading principal components", color=_INK, fontsize=11
+        0.404, 0.9, f"their {COMPONENTS} leading principal components", color=_INK, fontsize=11
     )
     rows = [("coded", coded.found), ("numpy", expected)]
     for row, (name, pairs) in enumerate(rows):
@@ -73,19 +73,19 @@ def _as_image(component: Any, like: Any) -> npt.NDArray[np.float64]:
 
 
 def _times(part: Any, story: Story, coded: Run, plain: Run) -> None:
-    axis = part.add_axes((0.075, 0.135, 0.905, 0.73))
+    axis = part.add_axes((0.075, 0.135, 0.905, 0.69))
     longest = max([*coded.seconds, *plain.seconds, plain.stuck or 0, coded.stuck or 0])
     shortest = min([*coded.seconds, *plain.seconds], default=longest / 10)
     axis.set_yscale("log")
-    axis.set_ylim(shortest / 2.2, longest * 3.2)
+    axis.set_ylim(shortest / 2.2, longest * 1.9)
     axis.set_xlim(0.4, story.n_iterations + 0.6)
 
     for (name, iterations), colour in zip(story.phases(), _BANDS, strict=False):
         left, right = iterations.start + 0.5, iterations.stop + 0.5
         axis.axvspan(left, right, color=colour, lw=0, zorder=0)
         axis.text(
-            left + 0.12, 0.965, name, transform=axis.get_xaxis_transform(),
-            va="top", color=_INK, fontsize=10,
+            left, 1.02, name, transform=axis.get_xaxis_transform(),
+            va="bottom", color=_INK, fontsize=10,
         )  # fmt: skip
     _line(axis, "plain Dask", plain, _PLAIN, above=plain.seconds > coded.seconds)
     _line(axis, "coded", coded, _CODED, above=coded.seconds >= plain.seconds)

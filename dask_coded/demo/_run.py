@@ -16,8 +16,8 @@ from dask_coded.demo._table import iterations_table, medians_table
 __all__ = ["run"]
 
 PICTURE = "dask_coded_demo.png"
-#: The coded run is given up after so many seconds of iterating; it should take a fifth of it.
-_CODED_LIMIT = 180.0
+#: The coded run is given up after so many seconds of iterating; a third of that is usual.
+_CODED_LIMIT = 120.0
 
 
 def run(*, workers: int | None, quick: bool, faults: bool, out: Path) -> bool:
