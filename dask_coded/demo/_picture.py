@@ -38,7 +38,7 @@ def _input_and_components(part: Any, patches: Patches, coded: Run, expected: Eig
     n = patches.shape[0]
     grid = part.add_gridspec(
         2, 3 + COMPONENTS, width_ratios=(1.95, 1.95, 0.95, *[1] * COMPONENTS),
-        left=0.02, right=0.985, top=0.78, bottom=0.06, wspace=0.06, hspace=0.08,
+        left=0.02, right=0.985, top=0.84, bottom=0.06, wspace=0.06, hspace=0.08,
     )  # fmt: skip
     for column, photograph in enumerate(patches.photographs[:2]):
         axis = part.add_subplot(grid[:, column])
