@@ -64,6 +64,7 @@ class Conductor:
             if handle is not None:
                 handle.cancel()
         self._wake.clear()
+        self._isolation.close()
         self.state.uninstall()
 
     # Which keys are whose
@@ -350,6 +351,7 @@ class Conductor:
         for worker in new:
             logger.warning("%s is silent: its results do not count until it is heard again", worker)
             self._isolation.isolate(worker)
+            self.state.keep_off(worker, self._suspects)
         for worker in trusted:
             self._isolation.trust(worker)
         if trusted:

@@ -11,6 +11,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Isolation"]
 
+# A worker that is told twice in one turn of its event loop to drop the same connection attempt
+# fails, and closes (distributed 2026.8, ``ConnectionPool.remove``). So requests are gathered, and
+# repeated only after the worker has surely seen the last one.
+_GATHER = 0.01
+_REPEAT = 1.0
+
 
 class Isolation:
     """What is done about suspects of one scheduler. None of it but :meth:`evict` harms them."""
@@ -18,6 +24,14 @@ class Isolation:
     def __init__(self, scheduler: "Scheduler") -> None:
         self._scheduler = scheduler
         self._paused: set[str] = set()
+        self._hung_up: dict[str, float] = {}
+        self._due: dict[str, object] = {}
+
+    def close(self) -> None:
+        """Forget what was still to be done."""
+        for handle in self._due.values():
+            self._scheduler.loop.remove_timeout(handle)
+        self._due.clear()
 
     def isolate(self, address: str) -> None:
         """Place nothing new on a worker."""
@@ -43,15 +57,24 @@ class Isolation:
         earlier begins again.
         """
         for address in addresses:
-            self._scheduler.rpc.remove(address)
-            message = {
-                "op": "remove-worker",
-                "worker": address,
-                "stimulus_id": f"dask-coded-hang-up-{time()}",
-            }
-            for other in self._scheduler.workers:
-                if other != address:
-                    self._scheduler.worker_send(other, message)
+            if address not in self._due:
+                wait = max(_GATHER, self._hung_up.get(address, 0.0) + _REPEAT - time())
+                self._due[address] = self._scheduler.loop.call_later(wait, self._hang_up, address)
+
+    def _hang_up(self, address: str) -> None:
+        del self._due[address]
+        known = self._scheduler.workers
+        self._hung_up = {a: when for a, when in self._hung_up.items() if a in known}
+        self._hung_up[address] = time()
+        self._scheduler.rpc.remove(address)
+        message = {
+            "op": "remove-worker",
+            "worker": address,
+            "stimulus_id": f"dask-coded-hang-up-{time()}",
+        }
+        for other in known:
+            if other != address:
+                self._scheduler.worker_send(other, message)
 
     def evict(self, address: str) -> None:
         """Remove a worker from the cluster without waiting for it."""

@@ -345,6 +345,23 @@ class SchedulerState:
                 address, keys, stimulus_id=_stimulus("one-copy")
             )
 
+    def keep_off(self, address: str, suspects: Iterable[str]) -> None:
+        """Forget a suspect's copies of what others hold too.
+
+        Whoever gathers or fetches takes any holder, and would wait for this one as likely as not.
+        """
+        ws = self.scheduler.workers.get(address)
+        silent = set(suspects)
+        keys = [
+            ts.key
+            for ts in (ws.has_what if ws is not None else ())
+            if any(holder.address not in silent for holder in ts.who_has or ())
+        ]
+        if keys:
+            self.scheduler.request_remove_replicas(
+                address, keys, stimulus_id=_stimulus("keep-off")
+            )
+
     def restore(self, key: Key) -> None:
         """Give a key that has its result the work back which was set aside."""
         ts = self.scheduler.tasks.get(key)

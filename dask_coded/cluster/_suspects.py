@@ -12,7 +12,7 @@ class Suspicion:
 
     factor: float = 3.0
     """Heartbeats that may be missed."""
-    minimum: float = 2.0
+    minimum: float = 1.5
 
     def limit(self, heartbeat: float) -> float:
         return max(self.minimum, self.factor * heartbeat)
