@@ -1,5 +1,15 @@
 """Coded computation for Dask: a computation finishes when enough of the cluster has answered."""
 
+from dask_coded.array import EncodedArray as EncodedArray
+from dask_coded.array import coded_matmul as coded_matmul
+from dask_coded.array import encode as encode
+from dask_coded.array import explain as explain
+from dask_coded.array import optimize as optimize
+from dask_coded.array import optimize_graph as optimize_graph
+from dask_coded.array import plan_matmul as plan_matmul
+from dask_coded.cluster import Report as Report
+from dask_coded.cluster import enable as enable
+from dask_coded.cluster import report as report
 from dask_coded.codes import LT as LT
 from dask_coded.codes import MDS as MDS
 from dask_coded.codes import AbstractCode as AbstractCode
@@ -31,6 +41,7 @@ __all__ = [
     "AmplificationWarning",
     "CodedError",
     "Decoder",
+    "EncodedArray",
     "Entangled",
     "GeneralizedPolyDot",
     "Lagrange",
@@ -40,8 +51,17 @@ __all__ = [
     "PrimeField",
     "Product",
     "Replication",
+    "Report",
     "Uncoded",
+    "coded_matmul",
     "combine",
+    "enable",
+    "encode",
+    "explain",
+    "optimize",
+    "optimize_graph",
+    "plan_matmul",
+    "report",
 ]
 
 __version__ = "0.1.0"

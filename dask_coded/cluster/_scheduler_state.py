@@ -341,9 +341,7 @@ class SchedulerState:
                 for address in holders - {home}:
                     spare.setdefault(address, []).append(key)
         for address, keys in spare.items():
-            self.scheduler.request_remove_replicas(
-                address, keys, stimulus_id=_stimulus("one-copy")
-            )
+            self.scheduler.request_remove_replicas(address, keys, stimulus_id=_stimulus("one-copy"))
 
     def keep_off(self, address: str, suspects: Iterable[str]) -> None:
         """Forget a suspect's copies of what others hold too.
@@ -358,9 +356,7 @@ class SchedulerState:
             if any(holder.address not in silent for holder in ts.who_has or ())
         ]
         if keys:
-            self.scheduler.request_remove_replicas(
-                address, keys, stimulus_id=_stimulus("keep-off")
-            )
+            self.scheduler.request_remove_replicas(address, keys, stimulus_id=_stimulus("keep-off"))
 
     def restore(self, key: Key) -> None:
         """Give a key that has its result the work back which was set aside."""
