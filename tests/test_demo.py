@@ -175,8 +175,14 @@ def start(*options: str, token: str = "", **kwargs: object) -> subprocess.Popen[
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        # A shell that runs the tests in the background ignores Ctrl-C, and so would its children.
+        preexec_fn=heed_interrupts,
         **kwargs,  # type: ignore[call-overload]
     )
+
+
+def heed_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def carriers(token: str) -> list[psutil.Process]:

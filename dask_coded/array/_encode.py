@@ -127,7 +127,8 @@ def _encoded(
     most_rows = max(1, tile_bytes // (columns * a.dtype.itemsize))
     n_stripes = math.ceil(n_rows / (code.k * most_rows))
     sizes = _even(n_rows, min(n_stripes * code.k, n_rows))
-    a = a.rechunk({0: sizes, 1: (columns,)})
+    # By tasks: Dask's peer-to-peer rechunk begins anew, and waits, when a worker is lost.
+    a = a.rechunk({0: sizes, 1: (columns,)}, method="tasks")
     name = f"encoded-{tokenize(a.name, code, tolerance)}"
     stripes: list[Stripe] = []
     tasks: dict[Any, Any] = {}

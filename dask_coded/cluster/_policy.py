@@ -109,7 +109,7 @@ class Patience:
     slow_factor: float = 0.05
     """The same for workers that were late lately."""
     minimum: float = 0.005
-    evict_after: float = 5.0
+    evict_after: float = 15.0
     """How long a suspect may block a group before it is removed."""
 
 
@@ -236,6 +236,10 @@ class Policy:
         spare = view.idle if stuck else view.idle - view.consumed
         if spare and self._would_help(view, coming | spare):
             return Decision(launch=tuple(sorted(spare)), reason=Verdict.WAIT)
+        # Where no other share can stand in for a missing output, only its own one gives it.
+        own = view.idle.intersection(share for share in view.missing.values() if share is not None)
+        if own:
+            return Decision(launch=tuple(sorted(own)), reason=Verdict.WAIT)
         if stuck and view.stalled and not view.code.is_decodable(coming):
             return self._blocked(view, now)
         return Decision(reason=Verdict.WAIT)
