@@ -166,7 +166,12 @@ class Group:
             ts = state.task(key)
             if ts is None:
                 continue
-            lost = ts.state == "memory" and addresses(ts) <= health.suspects.keys()
+            # A share at rest is large, and products do without it: a suspect may keep it.
+            lost = (
+                not self.spec.at_rest
+                and ts.state == "memory"
+                and addresses(ts) <= health.suspects.keys()
+            )
             if ts.state in UNFINISHED or (lost and state.wanted(ts)):
                 missing.add(q)
         return missing
