@@ -16,6 +16,7 @@ __all__ = ["Isolation"]
 # repeated only after the worker has surely seen the last one.
 _GATHER = 0.01
 _REPEAT = 1.0
+_READ = 0.5
 
 
 class Isolation:
@@ -25,6 +26,7 @@ class Isolation:
         self._scheduler = scheduler
         self._paused: set[str] = set()
         self._hung_up: dict[str, float] = {}
+        self._told: dict[tuple[str, str], float] = {}
         self._due: dict[str, object] = {}
 
     def close(self) -> None:
@@ -63,17 +65,21 @@ class Isolation:
 
     def _hang_up(self, address: str) -> None:
         del self._due[address]
-        known = self._scheduler.workers
+        known, now = self._scheduler.workers, time()
         self._hung_up = {a: when for a, when in self._hung_up.items() if a in known}
-        self._hung_up[address] = time()
+        self._hung_up[address] = now
+        self._told = {pair: when for pair, when in self._told.items() if known.keys() >= set(pair)}
         self._scheduler.rpc.remove(address)
         message = {
             "op": "remove-worker",
             "worker": address,
-            "stimulus_id": f"dask-coded-hang-up-{time()}",
+            "stimulus_id": f"dask-coded-hang-up-{now}",
         }
-        for other in known:
-            if other != address:
+        for other, ws in known.items():
+            told = self._told.get((other, address))
+            # Nothing heard since: it may not have read the last request yet.
+            if other != address and (told is None or ws.last_seen > told + _READ):
+                self._told[other, address] = now
                 self._scheduler.worker_send(other, message)
 
     def evict(self, address: str) -> None:
