@@ -222,6 +222,8 @@ def stuck(
     found = known.get(ts.key)
     if found is not None:
         return found
+    # Shares at rest may be made of each other: what is being looked at blocks nothing by itself.
+    known[ts.key] = frozenset()
     blockers: set[str] = set()
     if ts.processing_on is not None and runs_on(ts, suspects):
         blockers.add(ts.processing_on.address)
