@@ -3,13 +3,18 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
+from dask_coded.cluster._installed import check_scheduler, check_workers
 from dask_coded.cluster._plugin import REPORT_HANDLER, CodedSchedulerPlugin
 
 if TYPE_CHECKING:
     from distributed import Client
 
 __all__ = ["Report", "enable", "report"]
+
+#: Clients whose cluster is known to have the package.
+_checked: "WeakSet[Client]" = WeakSet()
 
 
 def enable(client: "Client") -> Any:
@@ -23,16 +28,36 @@ def enable(client: "Client") -> Any:
     client
         A client; an asynchronous one gets an awaitable.
 
+    Raises
+    ------
+    InstallationError
+        If the scheduler or a worker that answers cannot import the package.
+
+    Warns
+    -----
+    distributed.versions.VersionMismatchWarning
+        If one of them has another version of it than this process.
+
     Examples
     --------
     >>> from distributed import Client
-    >>> with Client(processes=False, n_workers=1, dashboard_address=None) as client:
+    >>> with Client(processes=False, n_workers=1, dashboard_address=":0") as client:
     ...     enable(client)
     """
     return client.sync(_enable, client)
 
 
 async def _enable(client: "Client") -> None:
+    if client not in _checked:
+        await check_scheduler(client)
+        await _register(client)
+        await check_workers(client)
+        _checked.add(client)
+    else:
+        await _register(client)
+
+
+async def _register(client: "Client") -> None:
     await client.register_plugin(CodedSchedulerPlugin(), name=CodedSchedulerPlugin.name)
 
 
@@ -124,7 +149,7 @@ def report(client: "Client") -> Any:
 
 
 async def _report(client: "Client") -> Report:
-    await _enable(client)
+    await _register(client)
     data = await getattr(client.scheduler, REPORT_HANDLER)()
     return Report(
         groups=tuple(data["groups"]),

@@ -319,9 +319,7 @@ class Conductor:
         self._stop(group, {*group.held, *(keys[share] for share in decision.cancel)})
         group.resolved = True
         if group.spec.at_rest:
-            self.state.keep_one_copy(
-                {key: group.ran_on.get(share) for key, share in group.share_of.items()}
-            )
+            self.state.keep_one_copy({key: group.home.get(key) for key in group.share_of})
         if not group.announced and group.took:
             group.announced = True
             entry = entry_of(group, now)

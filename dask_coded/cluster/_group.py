@@ -42,6 +42,8 @@ class Group:
     took: dict[int, float] = field(default_factory=dict)
     """Seconds from being placed to the result, by share."""
     ran_on: dict[int, str] = field(default_factory=dict)
+    home: dict[Key, str] = field(default_factory=dict)
+    """Worker that made the result at a key, be it by the share's own work or by decoding."""
     decoding: dict[Key, tuple[int, ...]] = field(default_factory=dict)
     """Outputs that are being decoded, and from which shares."""
     held: set[Key] = field(default_factory=set)

@@ -1,6 +1,7 @@
 """Keeping a silent worker from holding up the others: public scheduler interfaces only."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from distributed.core import Status
@@ -11,12 +12,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Isolation"]
 
-# A worker that is told twice in one turn of its event loop to drop the same connection attempt
-# fails, and closes (distributed 2026.8, ``ConnectionPool.remove``). So requests are gathered, and
-# repeated only after the worker has surely seen the last one.
+# Requests are gathered, and repeated only so often: who waits for a silent worker again meanwhile
+# loses no more than this.
 _GATHER = 0.01
-_REPEAT = 1.0
-_READ = 0.5
+_REPEAT = 0.5
 
 
 class Isolation:
@@ -26,7 +25,6 @@ class Isolation:
         self._scheduler = scheduler
         self._paused: set[str] = set()
         self._hung_up: dict[str, float] = {}
-        self._told: dict[tuple[str, str], float] = {}
         self._due: dict[str, object] = {}
 
     def close(self) -> None:
@@ -68,18 +66,15 @@ class Isolation:
         known, now = self._scheduler.workers, time()
         self._hung_up = {a: when for a, when in self._hung_up.items() if a in known}
         self._hung_up[address] = now
-        self._told = {pair: when for pair, when in self._told.items() if known.keys() >= set(pair)}
-        self._scheduler.rpc.remove(address)
+        with suppress(RuntimeError):  # an attempt to connect is being given up already
+            self._scheduler.rpc.remove(address)
         message = {
             "op": "remove-worker",
             "worker": address,
             "stimulus_id": f"dask-coded-hang-up-{now}",
         }
-        for other, ws in known.items():
-            told = self._told.get((other, address))
-            # Nothing heard since: it may not have read the last request yet.
-            if other != address and (told is None or ws.last_seen > told + _READ):
-                self._told[other, address] = now
+        for other in known:
+            if other != address:
                 self._scheduler.worker_send(other, message)
 
     def evict(self, address: str) -> None:

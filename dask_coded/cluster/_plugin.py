@@ -4,16 +4,20 @@ What happens to a task of ours is written down, and a decision is made on the ev
 the transitions that are under way. For a task that is not ours it costs one look-up.
 """
 
+import asyncio
+import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from dask.typing import Key
 from distributed.diagnostics.plugin import SchedulerPlugin
 from distributed.metrics import time
+from distributed.protocol.pickle import dumps
 from distributed.scheduler import heartbeat_interval
 from tornado.ioloop import PeriodicCallback
 
 from dask_coded.cluster._conductor import Conductor
+from dask_coded.cluster._guard import GUARD_NAME, GuardWorkerPlugin
 from dask_coded.cluster._settings import Settings
 from dask_coded.cluster._suspects import Watch
 
@@ -22,10 +26,14 @@ if TYPE_CHECKING:
 
 __all__ = ["PLUGIN_NAME", "REPORT_HANDLER", "CodedSchedulerPlugin"]
 
+logger = logging.getLogger("distributed.scheduler.dask_coded")
+
 PLUGIN_NAME = "dask-coded"
 REPORT_HANDLER = "dask_coded_report"
 #: Seconds between two looks at heartbeats, while there are groups.
 _LOOK_EVERY = 0.1
+#: How long to wait for workers to take the guard; whoever is late takes it later.
+_GUARD_WAIT = 1.0
 
 
 class CodedSchedulerPlugin(SchedulerPlugin):  # type: ignore[misc]
@@ -52,9 +60,35 @@ class CodedSchedulerPlugin(SchedulerPlugin):  # type: ignore[misc]
         self._heard: dict[str, float] = {}
         self._look = PeriodicCallback(self._look_around, _LOOK_EVERY * 1000)
         scheduler.handlers[REPORT_HANDLER] = self.report
+        self._guards: set[asyncio.Task[None]] = set()
+        if scheduler.workers:
+            tasks = [self._guard(address) for address in scheduler.workers]
+            await asyncio.wait(tasks, timeout=_GUARD_WAIT)
+
+    def _guard(self, address: str) -> "asyncio.Task[None]":
+        """Have a worker take the guard.
+
+        Not through the scheduler's list of worker plugins: a worker without this package could
+        not read it, and would not start.
+        """
+        task = asyncio.create_task(self._send_guard(address))
+        self._guards.add(task)
+        task.add_done_callback(self._guards.discard)
+        return task
+
+    async def _send_guard(self, address: str) -> None:
+        plugin = dumps(GuardWorkerPlugin())
+        message = {"op": "plugin-add", "plugin": plugin, "name": GUARD_NAME, "catch_errors": True}
+        try:
+            await self.scheduler.broadcast(msg=message, workers=[address])
+        except Exception:
+            # It left, or has not the package: coded tasks will say so, other work may go on.
+            logger.debug("%s did not take the guard", address, exc_info=True)
 
     async def close(self) -> None:
         self._look.stop()
+        for task in self._guards:
+            task.cancel()
         self.conductor.close()
         self.scheduler.handlers.pop(REPORT_HANDLER, None)
 
@@ -87,6 +121,7 @@ class CodedSchedulerPlugin(SchedulerPlugin):  # type: ignore[misc]
                 group.ran_on[share] = processing_on.address
         elif finish == "memory" and start == "processing":
             self._heard[kwargs["worker"]] = now
+            group.home[key] = kwargs["worker"]
             if share is not None and share in group.started:
                 group.took[share] = now - group.started[share]
         self.conductor.note(group)
@@ -99,6 +134,7 @@ class CodedSchedulerPlugin(SchedulerPlugin):  # type: ignore[misc]
 
     def add_worker(self, scheduler: "Scheduler", worker: str) -> None:
         """A worker came, and may take what nobody could."""
+        self._guard(worker)
         self.conductor.joined()
 
     def restart(self, scheduler: "Scheduler") -> None:

@@ -336,10 +336,13 @@ class SchedulerState:
         spare: dict[str, list[Key]] = {}
         for key, home in homes.items():
             ts = self.scheduler.tasks.get(key)
-            holders = {ws.address for ws in (ts.who_has or ())} if ts is not None else set()
-            if home in holders:
-                for address in holders - {home}:
-                    spare.setdefault(address, []).append(key)
+            holders = set() if ts is None else ts.who_has or set()
+            if ts is None or home not in {ws.address for ws in holders}:
+                continue
+            for ws in holders:
+                # A task that runs there may be reading its copy.
+                if ws.address != home and not ts.dependents & ws.processing:
+                    spare.setdefault(ws.address, []).append(key)
         for address, keys in spare.items():
             self.scheduler.request_remove_replicas(address, keys, stimulus_id=_stimulus("one-copy"))
 
