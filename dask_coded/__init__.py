@@ -13,6 +13,7 @@ from dask_coded.cluster import report as report
 from dask_coded.codes import LT as LT
 from dask_coded.codes import MDS as MDS
 from dask_coded.codes import AbstractCode as AbstractCode
+from dask_coded.codes import Alloy as Alloy
 from dask_coded.codes import Decoder as Decoder
 from dask_coded.codes import Entangled as Entangled
 from dask_coded.codes import GeneralizedPolyDot as GeneralizedPolyDot
@@ -38,6 +39,7 @@ __all__ = [
     "PAIRED",
     "REAL",
     "AbstractCode",
+    "Alloy",
     "AmplificationWarning",
     "CodedError",
     "Decoder",

@@ -1,6 +1,7 @@
 """Code families: each says how operands become shares and what results say about outputs."""
 
 from dask_coded.codes._algebra import Decoder as Decoder
+from dask_coded.codes._alloy import Alloy as Alloy
 from dask_coded.codes._bilinear import AbstractMatmulCode as AbstractMatmulCode
 from dask_coded.codes._code import AbstractCode as AbstractCode
 from dask_coded.codes._entangled import Entangled as Entangled
@@ -11,6 +12,11 @@ from dask_coded.codes._lt import LT as LT
 from dask_coded.codes._matdot import MatDot as MatDot
 from dask_coded.codes._mds import MDS as MDS
 from dask_coded.codes._polynomial import Polynomial as Polynomial
+from dask_coded.codes._private import AbstractPrivateCode as AbstractPrivateCode
+from dask_coded.codes._private import AbstractPrivateMatmulCode as AbstractPrivateMatmulCode
+from dask_coded.codes._private_bivariate import PrivateBivariate as PrivateBivariate
+from dask_coded.codes._private_entangled import PrivateEntangled as PrivateEntangled
+from dask_coded.codes._private_lagrange import PrivateLagrange as PrivateLagrange
 from dask_coded.codes._product import Product as Product
 from dask_coded.codes._registry import register as register
 from dask_coded.codes._registry import registered as registered
@@ -24,12 +30,18 @@ __all__ = [
     "AbstractCode",
     "AbstractLinearCode",
     "AbstractMatmulCode",
+    "AbstractPrivateCode",
+    "AbstractPrivateMatmulCode",
+    "Alloy",
     "Decoder",
     "Entangled",
     "GeneralizedPolyDot",
     "Lagrange",
     "MatDot",
     "Polynomial",
+    "PrivateBivariate",
+    "PrivateEntangled",
+    "PrivateLagrange",
     "Product",
     "Repair",
     "Replication",

@@ -1,13 +1,13 @@
 """Random coefficients that are the same on every machine and under every NumPy version."""
 
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
 from dask_coded.fields import Field
 from dask_coded.typing import Array
 
-__all__ = ["unit_rows"]
+__all__ = ["nonzero_rows", "unit_rows"]
 
 
 def unit_rows(field: Field, seed: int, rows: int, columns: int) -> Array:
@@ -22,3 +22,18 @@ def unit_rows(field: Field, seed: int, rows: int, columns: int) -> Array:
     if field.dtype.kind == "c":
         gaussian += 1j * stream.standard_normal((rows, columns))
     return cast(Array, gaussian / np.linalg.norm(gaussian, axis=1, keepdims=True))
+
+
+def nonzero_rows(field: Field, seed: int, rows: int, columns: int) -> Array:
+    """Random rows in any field: of unit norm for floats, of anything but zeros if exact.
+
+    Rows that are one column wide are ones: there is nothing to combine.
+    """
+    if columns == 1:
+        return np.ones((rows, 1), dtype=field.dtype)
+    if not field.exact:
+        return unit_rows(field, seed, rows, columns)
+    stream = np.random.RandomState(seed)
+    drawn: Any = field.asarray(stream.randint(0, 2**62, (rows, columns), np.int64))
+    drawn[~drawn.any(axis=1), 0] = 1
+    return cast(Array, drawn)
