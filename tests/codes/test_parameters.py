@@ -16,6 +16,9 @@ from dask_coded.codes import (
     Lagrange,
     MatDot,
     Polynomial,
+    PrivateBivariate,
+    PrivateEntangled,
+    PrivateLagrange,
     Product,
     Repair,
     Replication,
@@ -46,6 +49,13 @@ IMPOSSIBLE: dict[str, tuple[Callable[[], AbstractCode], str]] = {
     "lagrange": (lambda: Lagrange(6, k=4, degree=2), "at least 7 shares"),
     "lagrange of constants": (lambda: Lagrange(2, k=4, degree=0), "degree must be at least 1"),
     "lt": (lambda: LT(4, k=5), "at least 5 shares"),
+    "private": (lambda: PrivateEntangled(4, 1, 2, 1, colluding=1), "at least 5 shares"),
+    "private lagrange": (lambda: PrivateLagrange(6, 3, 2, colluding=1), "at least 7 shares"),
+    "private bivariate": (lambda: PrivateBivariate(8, 2, 2, 2, colluding=1), "at least 10 shares"),
+    "uneven sub-tasks": (lambda: PrivateBivariate(15, 2, 2, 2, 1), "Take a multiple"),
+    "more sub-tasks than blocks": (lambda: PrivateBivariate(18, 2, 2, 3, 1), "no more than n"),
+    "nobody to hide from": (lambda: PrivateEntangled(9, 1, 2, 1, 0), "colluding must be at least"),
+    "private in floats": (lambda: PrivateLagrange(9, 2, 2, 1, field=REAL), "Use PrimeField"),
     "lt that does not decode": (lambda: LT(5, k=5), "use more shares or another seed"),
     "lt that shrinks": (lambda: LT(12, k=5).extended(11), "at least 12 shares"),
     # Options.
@@ -89,6 +99,12 @@ IMPOSSIBLE: dict[str, tuple[Callable[[], AbstractCode], str]] = {
     "entangled in a small field": (lambda: Entangled(9, 2, 2, 2, field=F7), "a prime above 9"),
     "polydot in a small field": (lambda: GeneralizedPolyDot(7, 2, 2, field=F7), "a prime above 7"),
     "lagrange in a small field": (lambda: Lagrange(9, 4, 2, field=F7), "a prime above 9"),
+    "private in a small field": (lambda: PrivateEntangled(7, 1, 2, 1, 1, F7), "a prime above 7"),
+    "private nodes in a small field": (lambda: PrivateLagrange(5, 2, 2, 1, F7), "a prime above 8"),
+    "random points in a small field": (
+        lambda: PrivateBivariate(12, 2, 2, 2, 1, field=PrimeField(65537)),
+        "would often coincide",
+    ),
 }
 
 
