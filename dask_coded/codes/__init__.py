@@ -2,9 +2,16 @@
 
 from dask_coded.codes._algebra import Decoder as Decoder
 from dask_coded.codes._alloy import Alloy as Alloy
+from dask_coded.codes._batch import AbstractBatchCode as AbstractBatchCode
+from dask_coded.codes._batch import Pairs as Pairs
+from dask_coded.codes._bicliques import smallest as smallest_bicliques
 from dask_coded.codes._bilinear import AbstractMatmulCode as AbstractMatmulCode
 from dask_coded.codes._code import AbstractCode as AbstractCode
+from dask_coded.codes._cross_subspace_alignment import (
+    CrossSubspaceAlignment as CrossSubspaceAlignment,
+)
 from dask_coded.codes._entangled import Entangled as Entangled
+from dask_coded.codes._flexible_csa import FlexibleCSA as FlexibleCSA
 from dask_coded.codes._generalized_polydot import GeneralizedPolyDot as GeneralizedPolyDot
 from dask_coded.codes._lagrange import Lagrange as Lagrange
 from dask_coded.codes._linear import AbstractLinearCode as AbstractLinearCode
@@ -22,22 +29,30 @@ from dask_coded.codes._registry import register as register
 from dask_coded.codes._registry import registered as registered
 from dask_coded.codes._repair import Repair as Repair
 from dask_coded.codes._replication import Replication as Replication
+from dask_coded.codes._typical import TypicalThreshold as TypicalThreshold
+from dask_coded.codes._typical import (
+    typical_recovery_threshold as typical_recovery_threshold,
+)
 from dask_coded.codes._uncoded import Uncoded as Uncoded
 
 __all__ = [
     "LT",
     "MDS",
+    "AbstractBatchCode",
     "AbstractCode",
     "AbstractLinearCode",
     "AbstractMatmulCode",
     "AbstractPrivateCode",
     "AbstractPrivateMatmulCode",
     "Alloy",
+    "CrossSubspaceAlignment",
     "Decoder",
     "Entangled",
+    "FlexibleCSA",
     "GeneralizedPolyDot",
     "Lagrange",
     "MatDot",
+    "Pairs",
     "Polynomial",
     "PrivateBivariate",
     "PrivateEntangled",
@@ -45,7 +60,9 @@ __all__ = [
     "Product",
     "Repair",
     "Replication",
+    "TypicalThreshold",
     "Uncoded",
     "register",
     "registered",
+    "smallest_bicliques",
 ]

@@ -27,8 +27,8 @@ from dask_coded.typing import Array, Grid, Shares
 __all__ = ["AbstractCode", "Operation"]
 
 #: What a worker does with a share: apply a linear map to it, multiply the shares of two operands,
-#: or apply a polynomial map of the code's ``degree``.
-Operation = Literal["linear", "matmul", "polynomial"]
+#: apply a polynomial map of the code's ``degree``, or add products of shares of two operands each.
+Operation = Literal["linear", "matmul", "polynomial", "batch"]
 
 
 class AbstractCode(abc.ABC):
@@ -301,4 +301,7 @@ def _from_json(key: str, value: Any) -> Any:
         return AbstractCode.from_dict(value)
     if key == "field":
         return field_from_name(str(value))
+    if isinstance(value, list):
+        # JSON knows no tuples, and parameters are hashable.
+        return tuple(_from_json("", entry) for entry in value)
     return value

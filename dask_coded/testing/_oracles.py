@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from dask_coded.codes import AbstractCode
+from dask_coded.codes import AbstractBatchCode, AbstractCode
 from dask_coded.fields import PAIRED
 from dask_coded.kernels import combine
 
@@ -67,6 +67,9 @@ def end_to_end(code: AbstractCode, survivors: Sequence[int]) -> tuple[Any, Any, 
         blocks(math.prod(grid), 4, 5) if operand == 0 else blocks(math.prod(grid), 5, 3)
         for operand, grid in enumerate(code.operand_grids)
     ]
+    if isinstance(code, AbstractBatchCode):
+        # Every term mixes the same operands.
+        operands = operands[:2] * code.terms
     fixed = blocks(1, 5, 3)[0]
 
     def compute(*shares: Any) -> Any:
@@ -74,6 +77,10 @@ def end_to_end(code: AbstractCode, survivors: Sequence[int]) -> tuple[Any, Any, 
             return field.matmul(*shares)
         if code.operation == "linear":
             return field.matmul(shares[0], fixed)
+        if isinstance(code, AbstractBatchCode):
+            products = map(field.matmul, shares[::2], shares[1::2])
+            (total,) = combine(field.asarray(np.ones((1, code.terms))), [*products], field=field)
+            return total
         power = shares[0]
         for _ in range(getattr(code, "degree", 1) - 1):
             power = field.multiply(power, shares[0])
@@ -94,6 +101,14 @@ def end_to_end(code: AbstractCode, survivors: Sequence[int]) -> tuple[Any, Any, 
 
 def _plain(code: AbstractCode, operands: list[list[Any]], compute: Any) -> Any:
     """The outputs without any code."""
+    if isinstance(code, AbstractBatchCode):
+        a, b = operands[:2]
+        if not code.field.exact:
+            return np.stack([np.matmul(a[i], b[j]) for i, j in code.pairs])
+        modulus = int(code.field.name.partition(":")[2])
+        return np.stack(
+            [a[i].astype(object) @ b[j].astype(object) % modulus for i, j in code.pairs]
+        ).astype(np.int64)
     if code.operation != "matmul":
         mapped = [compute(block) for block in operands[0]]
         if code.operation == "linear":
