@@ -181,6 +181,7 @@ class Conductor:
         now = time()
         view = group.view(self.state, self.health())
         decision = self._policy.decide(view, now)
+        logger.debug("%s: %s", group.spec.group, decision)
         group.arrived.update(group.output_of.values() - view.missing.keys())
         if view.missing:
             group.resolved = False
