@@ -8,9 +8,12 @@ __all__ = [
     "AmplificationWarning",
     "BlockShapeError",
     "CodedError",
+    "DeviceError",
+    "DeviceMemoryError",
     "EmulationError",
     "FieldRangeError",
     "InjectedFaultError",
+    "InstallationError",
     "NotDecodableError",
     "ParameterError",
     "UnknownCodeError",
@@ -61,12 +64,24 @@ class UnsupportedOperationError(CodedError, TypeError):
     """The operation is right, but not for this code, field or collection."""
 
 
+class DeviceError(CodedError, RuntimeError):
+    """A GPU, or the library that drives it, is missing; or arrays lie on different ones."""
+
+
+class DeviceMemoryError(CodedError, MemoryError):
+    """The memory of a GPU does not hold what was asked for."""
+
+
 class EmulationError(CodedError, RuntimeError):
     """An emulated cluster could not be started, confined or commanded."""
 
 
 class InjectedFaultError(CodedError, RuntimeError):
     """A task was told to fail by the faults under test."""
+
+
+class InstallationError(CodedError, ImportError):
+    """A process of the cluster cannot import the package, or what it needs."""
 
 
 class AmplificationWarning(UserWarning):
