@@ -1,13 +1,16 @@
 """The cluster that a verb is called on, if any."""
 
+import logging
 from typing import Any
 
 import dask.array as da
 
 from dask_coded.cluster import enable
-from dask_coded.errors import UnsupportedOperationError
+from dask_coded.errors import InstallationError, UnsupportedOperationError
 
 __all__ = ["current_client", "prepare", "prepared_workers", "refuse_expressions", "worker_count"]
+
+logger = logging.getLogger("distributed.client.dask_coded")
 
 
 def refuse_expressions() -> None:
@@ -64,16 +67,26 @@ def prepare(client: Any) -> None:
 def prepared_workers(client: Any) -> int | None:
     """Workers of a cluster on which the runtime is enabled; never waits for the scheduler.
 
-    None where it is not enabled yet: it will be soon after.
+    None where it is not enabled yet: it will be soon after, if it can be.
     """
     if client is None:
         return None
-    if getattr(client, "_dask_coded_enabled", False):
+    enabled = getattr(client, "_dask_coded_enabled", None)
+    if enabled:
         return _known_workers(client)
-    client.loop.add_callback(_enable_soon, client)
+    if enabled is None:
+        client._dask_coded_enabled = False
+        client.loop.add_callback(_enable_soon, client)
     return None
 
 
 async def _enable_soon(client: Any) -> None:
-    await enable(client)
-    client._dask_coded_enabled = True
+    try:
+        await enable(client)
+    except InstallationError as error:
+        # Nobody waits for this, and nothing is coded that was not asked for.
+        logger.warning("Products are not coded: %s", error)
+    except OSError:
+        client._dask_coded_enabled = None  # ask again
+    else:
+        client._dask_coded_enabled = True

@@ -48,16 +48,15 @@ def enable(client: "Client") -> Any:
 
 
 async def _enable(client: "Client") -> None:
+    await _register(client)
     if client not in _checked:
-        await check_scheduler(client)
-        await _register(client)
         await check_workers(client)
         _checked.add(client)
-    else:
-        await _register(client)
 
 
 async def _register(client: "Client") -> None:
+    if client not in _checked:
+        await check_scheduler(client)
     await client.register_plugin(CodedSchedulerPlugin(), name=CodedSchedulerPlugin.name)
 
 
