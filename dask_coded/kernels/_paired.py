@@ -44,8 +44,10 @@ def combine_paired(
             "Use field=COMPLEX"
         )
     if out is None:
-        # NumPy hands this on to the library of the block, so that it works on any device.
-        made = [np.empty_like(blocks[0], dtype=common, subok=False) for _ in weights]
+        # NumPy hands this on to the library of the block, so that it works on any device. Its own
+        # subclasses are not wanted, and CuPy knows no `subok`.
+        like = np.asarray(blocks[0]) if isinstance(blocks[0], np.ndarray) else blocks[0]
+        made = [np.empty_like(like, dtype=common) for _ in weights]
     else:
         made = list(out)
         if len(made) != len(weights) or any(tuple(array.shape) != shape for array in made):

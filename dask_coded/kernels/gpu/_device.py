@@ -1,0 +1,149 @@
+"""The device as CuPy shows it: found or missed by name, and its memory when it runs out."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache, lru_cache
+from importlib import import_module
+from typing import Any
+
+from dask_coded.errors import DeviceError, DeviceMemoryError
+from dask_coded.kernels.gpu._source import OPTIONS, Specialization
+from dask_coded.typing import AnyArray
+
+__all__ = ["cupy", "launch", "parameter_bytes", "require_device", "reserved", "shared_device"]
+
+#: Threads of a block. Kernels are compiled for no more.
+THREADS = 256
+#: Blocks per multiprocessor at most: grids stride over the rest.
+_RESIDENT = 8
+# Bytes of arguments that every CUDA takes, and that CUDA 12.1 takes from compute capability 7 on.
+_SMALL_PARAMETERS, _LARGE_PARAMETERS = 4096, 32764
+_LARGE_SINCE = 12010
+
+
+def cupy() -> Any:
+    """The module, on first use.
+
+    Raises
+    ------
+    DeviceError
+        If it is not installed, or does not load.
+    """
+    try:
+        return import_module("cupy")
+    except ImportError as error:
+        raise DeviceError(
+            f"work on a GPU was asked for, and CuPy could not be imported: {error}. Install the "
+            "wheel for this machine's CUDA, cupy-cuda12x or cupy-cuda13x, or stay with NumPy blocks"
+        ) from error
+
+
+def require_device() -> Any:
+    """CuPy, with a device behind it.
+
+    Raises
+    ------
+    DeviceError
+        If there is no CuPy or no device.
+    """
+    module = cupy()
+    try:
+        count = int(module.cuda.runtime.getDeviceCount())
+    except Exception as error:
+        raise DeviceError(
+            f"work on a GPU was asked for, and CuPy {module.__version__} finds no CUDA device: "
+            f"{error}. Look at what nvidia-smi says, and at CUDA_VISIBLE_DEVICES"
+        ) from error
+    if not count:
+        raise DeviceError(
+            f"work on a GPU was asked for, and CuPy {module.__version__} sees no CUDA device. "
+            "Look at CUDA_VISIBLE_DEVICES"
+        )
+    return module
+
+
+def shared_device(named: Sequence[tuple[str, AnyArray]]) -> Any:
+    """The device on which all arrays lie; `named` says what to call each of them.
+
+    Raises
+    ------
+    DeviceError
+        If they lie on more than one.
+    """
+    first_name, first = named[0]
+    for name, array in named:
+        if array.device != first.device:
+            raise DeviceError(
+                f"arrays of one call must lie on one device; {first_name} is on device "
+                f"{first.device.id}, {name} on device {array.device.id}. Move it there with "
+                f"cupy.cuda.Device({first.device.id}).use() and cupy.asarray"
+            )
+    return first.device
+
+
+@contextmanager
+def reserved(module: Any, what: str, n_bytes: int, held: list[AnyArray]) -> Iterator[None]:
+    """Turn running out of device memory into an error that says how much was asked and free.
+
+    `held` is emptied then, so that what was allocated before goes back to the pool although the
+    error still refers to this frame.
+    """
+    try:
+        yield
+        return
+    except MemoryError as error:
+        held.clear()
+        found = str(error)
+    pool = module.get_default_memory_pool()
+    free, total = module.cuda.runtime.memGetInfo()
+    raise DeviceMemoryError(
+        f"{what} needs {_mib(n_bytes)} of device memory besides its blocks; {_mib(free)} of "
+        f"{_mib(total)} are free, and {_mib(pool.free_bytes())} more in CuPy's pool ({found}). "
+        "Combine smaller chunks, or free arrays first; the pool is as usable as before"
+    )
+
+
+def launch(
+    module: Any,
+    specialization: Specialization,
+    arguments: Any,
+    n_items: int,
+    threads: int = THREADS,
+) -> None:
+    """Run a kernel on the current stream of the current device, over `n_items` threads of work."""
+    device = module.cuda.Device()
+    blocks = min(-(-n_items // threads), _RESIDENT * _multiprocessors(module, device.id))
+    kernel = _kernel(module, specialization, device.id)
+    kernel((max(blocks, 1),), (threads,), (arguments,))
+
+
+def parameter_bytes(module: Any) -> int:
+    """How large a struct a kernel takes by value on the current device."""
+    return _parameter_bytes(module, module.cuda.Device().id)
+
+
+@lru_cache
+def _parameter_bytes(module: Any, device_id: int) -> int:
+    compiler = module.cuda.nvrtc.getVersion()
+    large = (
+        1000 * compiler[0] + 10 * compiler[1] >= _LARGE_SINCE
+        and module.cuda.runtime.driverGetVersion() >= _LARGE_SINCE
+        and int(module.cuda.Device(device_id).compute_capability) >= 70
+    )
+    return _LARGE_PARAMETERS if large else _SMALL_PARAMETERS
+
+
+@lru_cache
+def _multiprocessors(module: Any, device_id: int) -> int:
+    return int(module.cuda.Device(device_id).attributes["MultiProcessorCount"])
+
+
+@cache
+def _kernel(module: Any, specialization: Specialization, device_id: int) -> Any:
+    """Compiled for one device; CuPy keeps the binary on disk for other processes."""
+    code = specialization.source()
+    return module.RawModule(code=code, options=OPTIONS).get_function(specialization.kernel)
+
+
+def _mib(n_bytes: int) -> str:
+    return f"{n_bytes / 2**20:,.1f} MiB"
