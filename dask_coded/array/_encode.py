@@ -10,8 +10,9 @@ from dask.base import tokenize
 from dask.utils import parse_bytes
 
 from dask_coded.array._client import current_client, refuse_expressions, worker_count
-from dask_coded.array._encoded import EncodedArray, Stripe
+from dask_coded.array._encoded import EncodedArray
 from dask_coded.array._plan import default_tolerance, linear_code, shortened
+from dask_coded.array._stripes import EncodedRows, Stripe
 from dask_coded.codes import AbstractLinearCode
 from dask_coded.errors import BlockShapeError, ParameterError, UnsupportedDtypeError
 from dask_coded.graph import encoded_rows, layered
@@ -34,14 +35,17 @@ def encode(
     Parameters
     ----------
     a : array_like (n, d)
-        The matrix; rows are dealt evenly to as many blocks as the code has.
+        The matrix; rows are dealt evenly to as many blocks as the code has
+        (columns, see `adjoint`).
     parity
         Shares of each stripe that may be lost; 2 if not given (1 for integers).
     code
         A systematic code of one operand, instead of `parity`. The default has one share for each
         worker of the current client.
     adjoint
-        Encode the conjugate transpose as well, for ``A.T @ y`` and ``A.H @ y``; twice the memory.
+        Products with the transpose, ``A.T @ y`` or ``A.H @ y``, matter as much as ``A @ x``: cut
+        the matrix along its longer side, which is best for both. They are there in any case, from
+        the same shares.
     tolerance
         Of products, as in :func:`dask_coded.coded_matmul`.
 
@@ -73,8 +77,9 @@ def encode(
         parity = 2 if a.dtype.kind in "fc" else 1
     workers = worker_count(current_client())
     tolerance = default_tolerance(a.dtype) if tolerance is None else float(tolerance)
-    other = _encoded(a.conj().T, code, parity, workers, tolerance) if adjoint else None
-    return _encoded(a, code, parity, workers, tolerance, other)
+    if adjoint and a.shape[1] > a.shape[0]:
+        return EncodedArray(_encoded(a.conj().T, code, parity, workers, tolerance), flipped=True)
+    return EncodedArray(_encoded(a, code, parity, workers, tolerance))
 
 
 def _check(a: da.Array, code: AbstractLinearCode | None, parity: int | None) -> None:
@@ -117,8 +122,7 @@ def _encoded(
     parity: int,
     workers: int | None,
     tolerance: float,
-    adjoint: EncodedArray | None = None,
-) -> EncodedArray:
+) -> EncodedRows:
     n_rows, columns = a.shape
     if code is None:
         k = _USUAL_BLOCKS if workers is None else max(1, workers - parity)
@@ -157,7 +161,7 @@ def _encoded(
         )
         stripes.append(stripe)
     graph = layered(name, tasks, [a])
-    return EncodedArray(name, graph, tuple(stripes), columns, a.dtype, tolerance, adjoint)
+    return EncodedRows(name, graph, tuple(stripes), columns, a.dtype, tolerance)
 
 
 def _even(total: int, parts: int) -> tuple[int, ...]:

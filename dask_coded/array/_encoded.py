@@ -7,51 +7,31 @@ from typing import Any
 import dask
 import dask.array as da
 import numpy as np
-from dask.base import DaskMethodsMixin, tokenize
+from dask.base import DaskMethodsMixin
 from dask.threaded import get as threaded_get
 
 from dask_coded.array._client import current_client, prepare
-from dask_coded.cluster import sliced_matmul
+from dask_coded.array._products import adjoint_product, decoded, product
+from dask_coded.array._stripes import EncodedRows, Stripe
 from dask_coded.codes import AbstractLinearCode
 from dask_coded.errors import BlockShapeError, UnsupportedOperationError
-from dask_coded.fields import PAIRED
-from dask_coded.graph import (
-    MatmulGroups,
-    PlainArithmetic,
-    decoded_rows,
-    layered,
-    merged,
-    product_tasks,
-    reference,
-)
+from dask_coded.graph import layered
 
-__all__ = ["EncodedArray", "Stripe"]
+__all__ = ["EncodedArray"]
 
 
-@dataclass(frozen=True)
-class Stripe:
-    """One codeword: a few row tiles of the matrix and their parity."""
-
-    code: AbstractLinearCode
-    rows: tuple[int, ...]
-    """Rows of each data tile."""
-
-    @property
-    def parity_rows(self) -> int:
-        """Rows of each parity tile: those of the longest data tile, made even to be paired."""
-        rows = max(self.rows)
-        return rows + rows % 2 if self.code.field == PAIRED else rows
-
-
-def _gathered(tiles: Sequence[Any], blocks: Sequence[int], keys: Sequence[Any]) -> Any:
+def _gathered(
+    tiles: Sequence[Any], blocks: Sequence[int], keys: Sequence[Any], flipped: bool
+) -> Any:
     """The matrix, from all tiles in the order of their keys: data tiles come first in a stripe."""
-    return np.concatenate(
+    matrix = np.concatenate(
         [
             tile
             for (_, stripe, share), tile in zip(keys, tiles, strict=False)
             if share < blocks[stripe]
         ]
     )
+    return matrix.conj().T if flipped else matrix
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -60,20 +40,14 @@ class EncodedArray(DaskMethodsMixin):  # type: ignore[misc]
 
     Row tiles are dealt to stripes of up to k; each stripe has its own parity, and each of its
     shares belongs on a worker of its own. ``A @ x`` is one small product per share, of which any
-    decodable set suffices.
+    decodable set suffices. ``A.H @ y`` is a sum over tiles, each multiplied where it is; a term
+    that is late is recovered from the other shares of its stripe.
     """
 
-    name: str
-    """Of the tiles; share s of stripe t has the key ``(name, t, s)``."""
-    graph: Any
-    """A Dask graph that has these keys."""
-    stripes: tuple[Stripe, ...]
-    """In row order."""
-    columns: int
-    dtype: np.dtype[Any]
-    tolerance: float
-    adjoint: "EncodedArray | None" = None
-    """The encoded conjugate transpose, if there is one."""
+    rows: EncodedRows
+    """The tiles: of this matrix, or of its conjugate transpose."""
+    flipped: bool = False
+    """Whether they are of the conjugate transpose."""
 
     # NumPy asks us before it would make an array of objects.
     __array_priority__ = 20.0
@@ -81,7 +55,8 @@ class EncodedArray(DaskMethodsMixin):  # type: ignore[misc]
     @property
     def shape(self) -> tuple[int, int]:
         """``(n, d)``."""
-        return sum(self.row_chunks), self.columns
+        height, width = sum(self.rows.row_chunks), self.rows.columns
+        return (width, height) if self.flipped else (height, width)
 
     @property
     def ndim(self) -> int:
@@ -89,9 +64,24 @@ class EncodedArray(DaskMethodsMixin):  # type: ignore[misc]
         return 2
 
     @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the matrix."""
+        return self.rows.dtype
+
+    @property
+    def name(self) -> str:
+        """Of the tiles; share s of stripe t has the key ``(name, t, s)``."""
+        return self.rows.name
+
+    @property
+    def stripes(self) -> tuple[Stripe, ...]:
+        """In the order of the rows that are encoded."""
+        return self.rows.stripes
+
+    @property
     def row_chunks(self) -> tuple[int, ...]:
-        """Rows of each data tile, over all stripes; the row chunks of every product."""
-        return tuple(rows for stripe in self.stripes for rows in stripe.rows)
+        """The row chunks of every product."""
+        return (self.rows.columns,) if self.flipped else self.rows.row_chunks
 
     @property
     def code(self) -> AbstractLinearCode:
@@ -101,51 +91,43 @@ class EncodedArray(DaskMethodsMixin):  # type: ignore[misc]
     @property
     def nbytes(self) -> int:
         """Bytes of all shares, parity included."""
-        rows = sum(
-            sum(stripe.rows) + stripe.parity_rows * (stripe.code.n_shares - stripe.code.k)
-            for stripe in self.stripes
-        )
-        own = rows * self.columns * self.dtype.itemsize
-        return own if self.adjoint is None else own + self.adjoint.nbytes
+        return self.rows.nbytes
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def __repr__(self) -> str:
         code = self.code
-        both = "" if self.adjoint is None else " and its conjugate transpose"
+        axis = "columns" if self.flipped else "rows"
         return (
-            f"EncodedArray<{self.shape}, {self.dtype}{both}, {len(self.stripes)} stripes of "
+            f"EncodedArray<{self.shape}, {self.dtype}, {axis} in {len(self.stripes)} stripes of "
             f"{code!r}: any {code.recovery_threshold} of {code.n_shares} shares suffice>"
         )
 
     # A Dask collection of tiles
 
-    def _tiles(self, stripe: int) -> list[Any]:
-        return [(self.name, stripe, share) for share in range(self.stripes[stripe].code.n_shares)]
-
-    def _own_keys(self) -> list[Any]:
-        return [key for stripe in range(len(self.stripes)) for key in self._tiles(stripe)]
-
     def __dask_graph__(self) -> Any:
-        return self.graph if self.adjoint is None else merged(self.graph, self.adjoint.graph)
+        return self.rows.graph
 
     def __dask_keys__(self) -> list[Any]:
-        own = self._own_keys()
-        return own if self.adjoint is None else own + self.adjoint._own_keys()
+        return self.rows.keys
 
     def __dask_layers__(self) -> tuple[str, ...]:
-        return (self.name,) if self.adjoint is None else (self.name, self.adjoint.name)
+        return (self.name,)
 
     def __dask_tokenize__(self) -> Any:
-        return (type(self).__name__, self.__dask_layers__())
+        return (type(self).__name__, self.name, self.flipped)
 
     # The descriptor itself: it follows the option array_optimize, as arrays do.
     __dask_optimize__ = da.Array.__dict__["__dask_optimize__"]
     __dask_scheduler__ = staticmethod(threaded_get)
 
     def __dask_postcompute__(self) -> Any:
-        return _gathered, ([stripe.code.k for stripe in self.stripes], self._own_keys())
+        return _gathered, (
+            [stripe.code.k for stripe in self.stripes],
+            self.rows.keys,
+            self.flipped,
+        )
 
     def compute(self, **kwargs: Any) -> Any:
         """The matrix itself, in memory, from whatever shares there are, ``(n, d)``."""
@@ -158,11 +140,8 @@ class EncodedArray(DaskMethodsMixin):  # type: ignore[misc]
         """The same matrix, its tiles found in another graph (futures, after persisting)."""
         if rename:
             raise UnsupportedOperationError("tiles of an encoded matrix cannot be renamed")
-        return replace(
-            self,
-            graph=layered(self.name, {key: graph[key] for key in self._own_keys()}),
-            adjoint=None if self.adjoint is None else self.adjoint._with_graph(graph),
-        )
+        tiles = layered(self.name, {key: graph[key] for key in self.rows.keys})
+        return replace(self, rows=replace(self.rows, graph=tiles))
 
     def persist(self, **kwargs: Any) -> "EncodedArray":
         """Encode now, and keep one share per worker.
@@ -179,26 +158,21 @@ class EncodedArray(DaskMethodsMixin):  # type: ignore[misc]
 
     @property
     def H(self) -> "EncodedArray":
-        """The encoded conjugate transpose.
+        """The conjugate transpose: the same tiles, multiplied from the other side."""
+        return replace(self, flipped=not self.flipped)
+
+    @property
+    def T(self) -> "EncodedArray":
+        """The transpose of a real matrix, the same as :attr:`H`.
 
         Raises
         ------
         UnsupportedOperationError
-            If it was not encoded: use ``encode(a, adjoint=True)``.
+            If the matrix is complex.
         """
-        if self.adjoint is None:
-            raise UnsupportedOperationError(
-                "this matrix was encoded for A @ x only; use encode(a, adjoint=True) for "
-                "products with its transpose as well"
-            )
-        return replace(self.adjoint, adjoint=replace(self, adjoint=None))
-
-    @property
-    def T(self) -> "EncodedArray":
-        """The encoded transpose of a real matrix, the same as :attr:`H`."""
         if self.dtype.kind == "c":
             raise UnsupportedOperationError(
-                "a complex matrix is encoded with its conjugate transpose; use A.H @ y, or "
+                "the tiles of a complex matrix give its conjugate transpose; use A.H @ y, or "
                 "(A.H @ y.conj()).conj() for A.T @ y"
             )
         return self.H
@@ -221,67 +195,22 @@ class EncodedArray(DaskMethodsMixin):  # type: ignore[misc]
                 "both operands are encoded; multiply by one that is not, e.g. A @ B.decode()"
             )
         x = other if isinstance(other, da.Array) else np.asarray(other)
-        if x.ndim not in (1, 2) or x.shape[0] != self.columns:
+        if x.ndim not in (1, 2) or x.shape[0] != self.shape[1]:
             raise BlockShapeError(
-                f"A @ x with A of shape {self.shape} takes x of shape ({self.columns},) or "
-                f"({self.columns}, q), got {x.shape}; transpose x, or use A.T @ x"
+                f"A @ x with A of shape {self.shape} takes x of shape ({self.shape[1]},) or "
+                f"({self.shape[1]}, q), got {x.shape}; transpose x, or use A.T @ x"
             )
-        prepare(current_client())
-        if isinstance(x, da.Array):
-            return self._product(x.rechunk({0: -1}))
-        return self._product(x)
+        client = current_client()
+        prepare(client)
+        if self.flipped:
+            # Without a cluster nothing is late, and nobody would stop the helpers.
+            return adjoint_product(self.rows, x, coded=client is not None)
+        return product(self.rows, x)
 
-    def __rmatmul__(self, other: Any) -> Any:
-        raise UnsupportedOperationError(
-            "x @ A needs the columns of A; encode with adjoint=True and use (A.T @ x.T).T"
-        )
-
-    def _product(self, x: Any) -> da.Array:
-        lazy = isinstance(x, da.Array)
-        dtype = np.result_type(self.dtype, x.dtype)
-        name = f"coded-matmul-{tokenize(self.name, x, self.tolerance)}"
-        if x.ndim == 1:
-            columns, operands = None, [reference((x.name, 0)) if lazy else x]
-        else:
-            columns = x.chunks[1] if lazy else (x.shape[1],)
-            operands = [
-                reference((x.name, 0, column)) if lazy else x for column in range(len(columns))
-            ]
-        tasks: dict[Any, Any] = {}
-        first = 0
-        for index, stripe in enumerate(self.stripes):
-            groups = MatmulGroups(
-                name=name,
-                code=stripe.code,
-                splits=(stripe.code.k, 1, 1),
-                batch=(),
-                rows=len(stripe.rows),
-                columns=None if columns is None else len(columns),
-                positions=1,
-                per_task=1,
-                tolerance=self.tolerance,
-                dtype=str(dtype),
-                chunks=(stripe.rows,) if columns is None else (stripe.rows, columns),
-                first_row=first,
-            )
-            a = {(0, s, 0): reference(key) for s, key in enumerate(self._tiles(index))}
-            b = {
-                (column, share, 0): operand
-                for column, operand in enumerate(operands)
-                for share in range(stripe.code.n_shares)
-            }
-            tasks.update(
-                product_tasks(
-                    groups,
-                    lambda place, a=a: a,
-                    lambda place, b=b: b,
-                    PlainArithmetic(sliced_matmul, str(dtype)),
-                )
-            )
-            first += len(stripe.rows)
-        graph = layered(name, tasks, [replace(self, adjoint=None), *([x] if lazy else [])])
-        chunks = (self.row_chunks,) if columns is None else (self.row_chunks, columns)
-        return da.Array(graph, name, chunks, meta=np.empty((0,) * len(chunks), dtype=dtype))
+    def __rmatmul__(self, other: Any) -> da.Array:
+        """``x @ A`` for a vector ``(n,)`` or rows of vectors ``(p, n)``."""
+        x = other if isinstance(other, da.Array) else np.asarray(other)
+        return (self.H @ x.conj().T).conj().T
 
     def decode(self) -> da.Array:
         """The matrix itself, from whatever shares there are.
@@ -292,25 +221,8 @@ class EncodedArray(DaskMethodsMixin):  # type: ignore[misc]
             Lazy, ``(n, d)``.
         """
         prepare(current_client())
-        name = f"decoded-{tokenize(self.name)}"
-        tasks: dict[Any, Any] = {}
-        first = 0
-        for index, stripe in enumerate(self.stripes):
-            tasks.update(
-                decoded_rows(
-                    f"{name}-{index}",
-                    stripe.code,
-                    self._tiles(index),
-                    [(name, first + row, 0) for row in range(len(stripe.rows))],
-                    shapes=tuple((rows, self.columns) for rows in stripe.rows),
-                    dtype=str(self.dtype),
-                    tolerance=self.tolerance,
-                )
-            )
-            first += len(stripe.rows)
-        graph = layered(name, tasks, [replace(self, adjoint=None)])
-        chunks = (self.row_chunks, (self.columns,))
-        return da.Array(graph, name, chunks, meta=np.empty((0, 0), dtype=self.dtype))
+        plain = decoded(self.rows)
+        return plain.conj().T if self.flipped else plain
 
     # NumPy's protocols
 
@@ -323,8 +235,9 @@ class EncodedArray(DaskMethodsMixin):  # type: ignore[misc]
         )
 
     def __array_function__(self, func: Any, types: Any, args: Sequence[Any], kwargs: Any) -> Any:
-        if func is np.dot and not kwargs and isinstance(args[0], EncodedArray):
-            return args[0] @ args[1]
+        if func is np.dot and not kwargs:
+            left, right = args
+            return left @ right
         raise UnsupportedOperationError(
             f"an encoded matrix multiplies, it has no {func.__name__}; use A.decode()"
         )

@@ -12,6 +12,7 @@ from dask_coded.cluster._policy import Verdict as Verdict
 from dask_coded.cluster._preload import dask_setup as dask_setup
 from dask_coded.cluster._settings import Settings as Settings
 from dask_coded.cluster._slices import ShareCancelled as ShareCancelled
+from dask_coded.cluster._slices import sliced_adjoint as sliced_adjoint
 from dask_coded.cluster._slices import sliced_matmul as sliced_matmul
 from dask_coded.cluster._suspects import Suspicion as Suspicion
 
@@ -29,5 +30,6 @@ __all__ = [
     "dask_setup",
     "enable",
     "report",
+    "sliced_adjoint",
     "sliced_matmul",
 ]

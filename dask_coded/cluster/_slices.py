@@ -15,7 +15,7 @@ from distributed.utils import thread_state
 from dask_coded.cluster._settings import slice_seconds
 from dask_coded.typing import AnyArray
 
-__all__ = ["ShareCancelled", "cancelled_check", "sliced_matmul"]
+__all__ = ["ShareCancelled", "cancelled_check", "sliced_adjoint", "sliced_matmul"]
 
 _FIRST_FLOP = 2e7
 """Work of the first slice: a few milliseconds on any machine of the last ten years."""
@@ -105,3 +105,52 @@ def sliced_matmul(a: AnyArray, b: AnyArray) -> AnyArray:
         # Never more than twice as far at once: a slice that was lucky says little of the next.
         step = max(1, min(int(speed * limit), 2 * step))
     return product
+
+
+def sliced_adjoint(a: AnyArray, b: AnyArray) -> AnyArray:
+    """``a.T @ b.conj()``, given up between two slices of rows if the task was cancelled.
+
+    Parameters
+    ----------
+    a
+        ``(m, k)``.
+    b
+        ``(m', n)`` or ``(m',)``; rows that only one of the two has do not count.
+
+    Returns
+    -------
+    product
+        ``(k, n)`` or ``(k,)``.
+
+    Raises
+    ------
+    ShareCancelled
+        Only inside a worker, whose task has been cancelled meanwhile.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> sliced_adjoint(np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([1.0]))
+    array([1., 2.])
+    """
+    rows = min(len(a), len(b))
+    a, b = a[:rows], b[:rows]
+    if b.dtype.kind == "c":
+        b = b.conj()
+    cancelled = cancelled_check()
+    step = max(1, int(_FIRST_FLOP / max(2.0 * a.shape[1] * (b.shape[1] if b.ndim == 2 else 1), 1)))
+    if cancelled is None or step >= rows:
+        return a.T @ b
+    started, limit = perf_counter(), slice_seconds()
+    total, row = None, 0
+    while row < rows:
+        if cancelled():
+            _tell(started)
+            raise ShareCancelled(str(thread_state.key))
+        before = perf_counter()
+        part = a[row : row + step].T @ b[row : row + step]
+        total = part if total is None else total + part
+        speed = min(step, rows - row) / max(perf_counter() - before, 1e-6)
+        row += step
+        step = max(1, min(int(speed * limit), 2 * step))
+    return total

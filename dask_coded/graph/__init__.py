@@ -1,5 +1,8 @@
 """From chunks to shares: tasks of a group, and the graphs made of them."""
 
+from dask_coded.graph._adjoint import AdjointTerms as AdjointTerms
+from dask_coded.graph._adjoint import adjoint_terms as adjoint_terms
+from dask_coded.graph._adjoint import sum_tasks as sum_tasks
 from dask_coded.graph._arithmetic import PlainArithmetic as PlainArithmetic
 from dask_coded.graph._arithmetic import mixed as mixed
 from dask_coded.graph._build import Work as Work
@@ -17,6 +20,7 @@ from dask_coded.graph._rewrite import rewrite as rewrite
 from dask_coded.graph._rows import decoded_rows as decoded_rows
 from dask_coded.graph._rows import encoded_rows as encoded_rows
 from dask_coded.graph._rows import reference as reference
+from dask_coded.graph._rows import references as references
 from dask_coded.graph._sides import Side as Side
 from dask_coded.graph._sides import generators_of as generators_of
 from dask_coded.graph._sides import splits_of as splits_of
@@ -30,6 +34,7 @@ from dask_coded.graph._tiles import Tiles as Tiles
 from dask_coded.graph._tiles import encode_tiles as encode_tiles
 
 __all__ = [
+    "AdjointTerms",
     "Coding",
     "DaskProduct",
     "DataShareTask",
@@ -42,6 +47,7 @@ __all__ = [
     "Side",
     "Tiles",
     "Work",
+    "adjoint_terms",
     "combination",
     "combine_results",
     "decoded_rows",
@@ -55,7 +61,9 @@ __all__ = [
     "product_tasks",
     "recognise",
     "reference",
+    "references",
     "rewrite",
     "spec_of",
     "splits_of",
+    "sum_tasks",
 ]

@@ -28,6 +28,7 @@ def group_tasks(
     shapes: tuple[Shape | LearnedShape, ...] | None = None,
     dtype: str | None = None,
     at_rest: bool = False,
+    cohort: str | None = None,
 ) -> dict[Key, Task]:
     """Tasks of one group.
 
@@ -46,7 +47,7 @@ def group_tasks(
     wanted
         Whether each output exists; one that only pads the code to its grid does not, and the
         share that would be it becomes an ordinary share.
-    tolerance, shapes, dtype, at_rest
+    tolerance, shapes, dtype, at_rest, cohort
         Of the outputs; see :class:`GroupSpec`.
     """
     exists = [True] * len(outputs) if wanted is None else list(wanted)
@@ -56,7 +57,9 @@ def group_tasks(
         if share is not None and exists[output] and share not in held:
             held.add(share)
             keys[share] = outputs[output]
-    spec = GroupSpec(group, code, tuple(keys), tuple(outputs), tolerance, shapes, dtype, at_rest)
+    spec = GroupSpec(
+        group, code, tuple(keys), tuple(outputs), tolerance, shapes, dtype, at_rest, cohort
+    )
     tasks: dict[Key, Task] = {}
     for share, (func, args) in enumerate(work):
         key = keys[share]

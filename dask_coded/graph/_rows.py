@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from dask._task_spec import Task, TaskRef
+from dask._task_spec import List, Task, TaskRef
 from dask.typing import Key
 
 from dask_coded.codes import AbstractLinearCode, Repair
@@ -13,12 +13,17 @@ from dask_coded.graph._build import Work, group_tasks
 from dask_coded.graph._tasks import Shape
 from dask_coded.typing import AnyArray, Array
 
-__all__ = ["decoded_rows", "encoded_rows", "reference"]
+__all__ = ["decoded_rows", "encoded_rows", "reference", "references"]
 
 
 def reference(key: Key) -> TaskRef:
     """An argument that stands for the result of another task."""
     return TaskRef(key)
+
+
+def references(keys: Sequence[Key]) -> List:
+    """An argument that stands for the results of several tasks, as a list."""
+    return List(*map(TaskRef, keys))
 
 
 def encoded_rows(

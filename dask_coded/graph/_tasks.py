@@ -63,6 +63,10 @@ class GroupSpec:
     at_rest
         Whether the outputs are there to stay, as the shares of an encoded matrix are: each belongs
         on a worker of its own, and only one that was lost is decoded, never one that is late.
+    cohort
+        What groups that run beside each other have in common, if their outputs are such that the
+        other shares run only when one is late; late is what takes much longer than its like.
+        None: all shares run at once.
     """
 
     group: str
@@ -73,6 +77,7 @@ class GroupSpec:
     shapes: tuple[Shape | LearnedShape, ...] | None = None
     dtype: str | None = None
     at_rest: bool = False
+    cohort: str | None = None
 
     def __post_init__(self) -> None:
         if len(self.share_keys) != self.code.n_shares:

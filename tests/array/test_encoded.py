@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from losses import computed_without, low_level, specs
 
 from dask_coded.array import EncodedArray, encode
+from dask_coded.array._products import adjoint_product
 from dask_coded.codes import LT, MDS, MatDot, Replication
 from dask_coded.errors import (
     BlockShapeError,
@@ -97,6 +98,106 @@ def test_lost_shares_are_decoded(code: Any, rows: int) -> None:
         np.testing.assert_allclose(computed_without(a.decode(), lost), x, atol=1e-9)
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32", "complex128", "int64"])
+@pytest.mark.parametrize("rows", [17, 24])
+@pytest.mark.parametrize(
+    "code",
+    [
+        None,
+        MDS(5, 4, parity="ones"),
+        MDS(6, 4),
+        MDS(6, 4, field=PAIRED),
+        MDS(8, 4, field=PAIRED),
+        MDS(6, 4, field=COMPLEX),
+        Replication(8, 4),
+        Replication(8, 4, field=PAIRED),
+    ],
+    ids=repr,
+)
+def test_late_terms_of_the_transpose_are_recovered_from_the_others(
+    code: Any, rows: int, dtype: str
+) -> None:
+    complex_data = dtype == "complex128"
+    if code is not None and (
+        (complex_data and code.field == PAIRED)
+        or (not complex_data and code.field == COMPLEX)
+        or (dtype == "int64" and not (isinstance(code, Replication) or code == MDS(5, 4, "ones")))
+    ):
+        pytest.skip("no code for this dtype")
+    x = RNG.integers(-9, 9, (rows, 5)).astype(dtype)
+    y = RNG.integers(-9, 9, (rows, 3)).astype(dtype)
+    if complex_data:
+        x, y = x + 1j * x[::-1], y - 2j * y[::-1]
+    with dask.config.set({"array.chunk-size": f"{2 * 5 * x.itemsize}B"}):
+        a = encode(x, code=code, tolerance=1e-3)
+    assert len(a.stripes) > 1
+    exact = x.conj().T @ y
+    atol = 0 if dtype == "int64" else 1e-2 if dtype == "float32" else 1e-9
+    for operand, answer in (
+        (y, exact),
+        (y[:, 0], exact[:, 0]),
+        (da.from_array(y, chunks=(7, 2)), exact),
+    ):
+        product = adjoint_product(a.rows, operand, coded=True)
+        groups = specs(low_level(product))
+        terms = [name for name, spec in groups.items() if spec.cohort is not None]
+        assert len(terms) == len(a.rows.row_chunks) * (
+            1 if operand.ndim == 1 else product.npartitions
+        )
+        for gone in (0, 1):
+
+            def lost(spec: Any, gone: int = gone) -> set[int]:
+                if spec.cohort is None:
+                    return set()
+                n, own = (
+                    spec.code.n_shares,
+                    spec.share_keys.index(
+                        next(key for key in spec.output_keys if key in spec.share_keys)
+                    ),
+                )
+                spare = n - spec.code.recovery_threshold
+                return {(own + step) % n for step in range(min(spare, 1 + gone))}
+
+            value = computed_without(product, lost)
+            assert value.dtype == exact.dtype
+            np.testing.assert_allclose(value, answer, rtol=0, atol=atol)
+
+
+def test_without_a_cluster_nothing_is_made_for_terms_that_are_late() -> None:
+    a = encode(np.ones((16, 2)), parity=2)
+    product = a.T @ da.ones(16, chunks=16)
+    assert not any(spec.cohort for spec in specs(low_level(product)).values())
+    tiles = [key for key in product.dask if isinstance(key, tuple) and "term" in str(key[0])]
+    assert len(tiles) == 8
+
+
+def test_a_wide_matrix_is_cut_along_its_columns_when_both_sides_matter() -> None:
+    x = RNG.standard_normal((3, 40))
+    a = encode(x, parity=2, adjoint=True)
+    assert a.flipped
+    assert (a.shape, a.row_chunks) == ((3, 40), (3,))
+    assert a.nbytes == 8 * 3 * (40 + 2 * 6)  # tiles of five columns, parities of six
+    v, w = RNG.standard_normal(40), RNG.standard_normal(3)
+    np.testing.assert_allclose(computed(a @ v), x @ v)
+    np.testing.assert_allclose(computed(a.T @ w), x.T @ w)
+    np.testing.assert_allclose(computed(a.T @ (a @ v)), x.T @ (x @ v))
+    np.testing.assert_array_equal(computed(a), x)
+    (tiles,) = dask.compute(a, scheduler="sync")
+    np.testing.assert_array_equal(tiles, x)
+    np.testing.assert_array_equal(computed(a.persist(scheduler="sync").T), x.T)
+
+
+def test_operands_in_several_chunks_are_read_as_they_are() -> None:
+    x, v = RNG.standard_normal((30, 12)), RNG.standard_normal((12, 2))
+    a = encode(x, parity=2)
+    operand = da.from_array(v, chunks=(4, 1))
+    product = a @ operand
+    np.testing.assert_allclose(computed(product), x @ v)
+    assert set(product.dask.layers) == {product.name, *a.rows.graph.layers, *operand.dask.layers}
+    many = da.from_array(v, chunks=(1, 2))
+    np.testing.assert_allclose(computed(encode(x, code=MDS(6, 4)) @ many), x @ v)
+
+
 @pytest.mark.parametrize("lost", [{1, 8}, {0, 7}, {8, 9}, {4}])
 def test_lost_tiles_are_rebuilt_from_the_others(lost: set[int]) -> None:
     a = encode(RNG.standard_normal((17, 3)), parity=2)
@@ -140,8 +241,12 @@ def test_numpys_and_dasks_functions() -> None:
     for action in (lambda: np.add(a, 1), lambda: np.sum(a), lambda: np.matmul(a, v, out=v)):
         with pytest.raises(UnsupportedOperationError, match=r"A\.decode\(\)"):
             action()
-    with pytest.raises(UnsupportedOperationError, match=r"A\.T @ x\.T"):
-        np.ones(9) @ a
+    w = RNG.standard_normal((2, 9))
+    for product in (w @ a, np.matmul(w, a), np.dot(w, a), da.from_array(w, chunks=1) @ a):
+        assert isinstance(product, da.Array)
+        np.testing.assert_allclose(computed(product), w @ x)
+    np.testing.assert_allclose(computed(w[0] @ a), w[0] @ x)
+    assert isinstance(w @ (a.T.T), da.Array)
 
 
 def test_products_are_groups_of_their_own_with_deterministic_keys() -> None:
@@ -164,11 +269,12 @@ def test_nan_does_not_spread_to_other_tiles() -> None:
 
 def test_repr_and_sizes() -> None:
     a = encode(np.ones((16, 2)), parity=2, adjoint=True)
-    assert repr(a).startswith("EncodedArray<(16, 2), float64 and its conjugate transpose, 1 stripe")
+    assert repr(a).startswith("EncodedArray<(16, 2), float64, rows in 1 stripe")
+    assert repr(a.T).startswith("EncodedArray<(2, 16), float64, columns in 1 stripe")
     assert "any 8 of 10 shares suffice" in repr(a)
     assert (a.ndim, len(a), a.code.field) == (2, 16, PAIRED)
-    # 16 x 2 numbers in 8 tiles and 2 parities; 2 x 16 in 2 tiles and 2 parities of 2 rows.
-    assert a.nbytes == 8 * (10 * 2 * 2 + 2 * 16 + 2 * 2 * 16)
+    # 16 x 2 numbers in 8 tiles and 2 parities, which serve the transpose too.
+    assert a.nbytes == a.T.nbytes == 8 * 10 * 2 * 2
     assert encode(np.ones((16, 2)) * 1j, parity=2).code.field == COMPLEX
     assert encode(np.ones((16, 2)), parity=1).code.field == REAL
 
@@ -212,8 +318,6 @@ def test_wrong_operands() -> None:
         a @ np.ones((3, 2, 2))
     with pytest.raises(UnsupportedOperationError, match="both operands"):
         a @ a
-    with pytest.raises(UnsupportedOperationError, match="adjoint=True"):
-        _ = a.T
     with pytest.raises(UnsupportedOperationError, match=r"A\.H"):
         _ = encode(A * 1j, parity=1, adjoint=True).T
     assert isinstance(a, EncodedArray)

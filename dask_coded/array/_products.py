@@ -1,0 +1,172 @@
+"""Products of encoded rows with plain operands, from either side."""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import dask.array as da
+import numpy as np
+from dask.base import tokenize
+
+from dask_coded.array._stripes import EncodedRows
+from dask_coded.cluster import sliced_adjoint, sliced_matmul
+from dask_coded.graph import (
+    AdjointTerms,
+    MatmulGroups,
+    PlainArithmetic,
+    adjoint_terms,
+    decoded_rows,
+    layered,
+    product_tasks,
+    reference,
+    references,
+    sum_tasks,
+)
+from dask_coded.typing import AnyArray
+
+__all__ = ["adjoint_product", "decoded", "product"]
+
+#: An operand in memory of more bytes is sent to one worker, from which the others fetch it;
+#: a smaller one is sent with every task, and waits for nobody.
+_SENT_WITH_TASKS = 2**22
+
+
+def product(rows: EncodedRows, x: Any) -> da.Array:
+    """``A @ x`` for a NumPy or Dask vector ``(c,)`` or block of vectors ``(c, q)``, ``(m[, q])``.
+
+    The shares of a stripe take the chunks of x as they are: to join them first would send all
+    through one worker.
+    """
+    if not isinstance(x, da.Array) and x.nbytes > _SENT_WITH_TASKS:
+        x = da.from_array(x, chunks=-1)  # type: ignore[no-untyped-call]
+    lazy = isinstance(x, da.Array)
+    most = max(stripe.code.n_shares for stripe in rows.stripes)
+    if lazy and len(x.chunks[0]) > most:
+        x = x.rechunk({0: -(-rows.columns // most)}, method="tasks")
+    dtype = np.result_type(rows.dtype, x.dtype)
+    name = f"coded-matmul-{tokenize(rows.name, x, rows.tolerance)}"
+    columns = None if x.ndim == 1 else x.chunks[1] if lazy else (x.shape[1],)
+    operands = [_operand(x, column) for column in range(1 if columns is None else len(columns))]
+    tasks: dict[Any, Any] = {}
+    first = 0
+    for index, stripe in enumerate(rows.stripes):
+        groups = MatmulGroups(
+            name=name,
+            code=stripe.code,
+            splits=(stripe.code.k, 1, 1),
+            batch=(),
+            rows=len(stripe.rows),
+            columns=None if columns is None else len(columns),
+            positions=1,
+            per_task=1,
+            tolerance=rows.tolerance,
+            dtype=str(dtype),
+            chunks=(stripe.rows,) if columns is None else (stripe.rows, columns),
+            first_row=first,
+        )
+        a = {(0, s, 0): reference(key) for s, key in enumerate(rows.tiles(index))}
+        b = {
+            (column, share, 0): operand
+            for column, operand in enumerate(operands)
+            for share in range(stripe.code.n_shares)
+        }
+        tasks.update(
+            product_tasks(
+                groups,
+                lambda place, a=a: a,
+                lambda place, b=b: b,
+                PlainArithmetic(_times, str(dtype)),
+            )
+        )
+        first += len(stripe.rows)
+    graph = layered(name, tasks, [rows, *([x] if lazy else [])])
+    chunks = (rows.row_chunks,) if columns is None else (rows.row_chunks, columns)
+    return rows.array(graph, name, chunks, dtype)
+
+
+def _operand(x: Any, column: int) -> Any:
+    if not isinstance(x, da.Array):
+        return x
+    end = () if x.ndim == 1 else (column,)
+    keys = [(x.name, row, *end) for row in range(len(x.chunks[0]))]
+    return reference(keys[0]) if len(keys) == 1 else references(keys)
+
+
+def _times(a: AnyArray, x: AnyArray | Sequence[AnyArray]) -> AnyArray:
+    return sliced_matmul(a, np.concatenate(x) if isinstance(x, list) else x)
+
+
+def adjoint_product(rows: EncodedRows, y: Any, *, coded: bool) -> da.Array:
+    """``A^H @ y`` for a NumPy or Dask vector ``(m,)`` or block of vectors ``(m, q)``, ``(c[, q])``.
+
+    Parameters
+    ----------
+    rows
+        The matrix A.
+    y
+        Best with the row chunks of A, as ``A @ x`` has them: then it stays where it is.
+    coded
+        Whether terms that are late are recovered; nothing but a cluster knows what is late.
+    """
+    if not isinstance(y, da.Array):
+        y = _dealt(y, rows.row_chunks)
+    elif y.chunks[0] != rows.row_chunks:
+        y = y.rechunk({0: rows.row_chunks}, method="tasks")
+    dtype = np.result_type(rows.dtype, y.dtype)
+    name = f"coded-adjoint-{tokenize(rows.name, y, rows.tolerance, coded)}"
+    places = [()] if y.ndim == 1 else [(column,) for column in range(len(y.chunks[1]))]
+    tasks: dict[Any, Any] = {}
+    for place in places:
+        width = () if y.ndim == 1 else (y.chunks[1][place[0]],)
+        added: list[Any] = []
+        for index, stripe in enumerate(rows.stripes):
+            terms = AdjointTerms(
+                label=f"{name}-terms",
+                code=stripe.code,
+                tiles=rows.tiles(index),
+                height=stripe.parity_rows,
+                shape=(rows.columns, *width),
+                dtype=str(dtype),
+                tolerance=rows.tolerance,
+                product=sliced_adjoint,
+            )
+            first = len(added)
+            pieces = {b: (y.name, first + b, *place) for b in range(len(stripe.rows))}
+            keys = {b: (f"{name}-term", first + b, *place) for b in pieces}
+            tasks.update(adjoint_terms(terms, pieces, keys, coded=coded))
+            added += keys.values()
+        tasks.update(sum_tasks((name, 0, *place), added, name, conjugate=dtype.kind == "c"))
+    graph = layered(name, tasks, [rows, y])
+    chunks = ((rows.columns,),) if y.ndim == 1 else ((rows.columns,), y.chunks[1])
+    return rows.array(graph, name, chunks, dtype)
+
+
+def _dealt(y: AnyArray, row_chunks: tuple[int, ...]) -> da.Array:
+    """Rows of an array in memory, each sent to where they are wanted and not as part of all."""
+    cuts = np.cumsum((0, *row_chunks))
+    pieces = [y[start:stop] for start, stop in itertools.pairwise(cuts)]
+    return da.concatenate(
+        [da.from_array(piece, chunks=-1) for piece in pieces]  # type: ignore[no-untyped-call]
+    )
+
+
+def decoded(rows: EncodedRows) -> da.Array:
+    """The matrix itself, from whatever shares there are, ``(m, c)``."""
+    name = f"decoded-{tokenize(rows.name)}"
+    tasks: dict[Any, Any] = {}
+    first = 0
+    for index, stripe in enumerate(rows.stripes):
+        tasks.update(
+            decoded_rows(
+                f"{name}-{index}",
+                stripe.code,
+                rows.tiles(index),
+                [(name, first + row, 0) for row in range(len(stripe.rows))],
+                shapes=tuple((height, rows.columns) for height in stripe.rows),
+                dtype=str(rows.dtype),
+                tolerance=rows.tolerance,
+            )
+        )
+        first += len(stripe.rows)
+    graph = layered(name, tasks, [rows])
+    return rows.array(graph, name, (rows.row_chunks, (rows.columns,)), rows.dtype)
