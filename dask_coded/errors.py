@@ -20,7 +20,10 @@ __all__ = [
     "UnknownShareError",
     "UnsupportedDtypeError",
     "UnsupportedOperationError",
+    "UnverifiableError",
     "WeightsError",
+    "WrongResultError",
+    "WrongResultWarning",
 ]
 
 
@@ -72,6 +75,14 @@ class DeviceMemoryError(CodedError, MemoryError):
     """The memory of a GPU does not hold what was asked for."""
 
 
+class WrongResultError(CodedError, ArithmeticError):
+    """Results of a group disagree by more than rounding, and cannot be put right."""
+
+
+class UnverifiableError(CodedError, ArithmeticError):
+    """Too few results are left to tell whether they are right."""
+
+
 class EmulationError(CodedError, RuntimeError):
     """An emulated cluster could not be started, confined or commanded."""
 
@@ -86,3 +97,7 @@ class InstallationError(CodedError, ImportError):
 
 class AmplificationWarning(UserWarning):
     """A decoder may amplify rounding beyond the tolerance that was asked for."""
+
+
+class WrongResultWarning(UserWarning):
+    """A wrong result was found, and its group decoded without it."""

@@ -34,6 +34,8 @@ from dask_coded.codes._typical import (
     typical_recovery_threshold as typical_recovery_threshold,
 )
 from dask_coded.codes._uncoded import Uncoded as Uncoded
+from dask_coded.codes._verify import locate as locate
+from dask_coded.codes._verify import protects as protects
 
 __all__ = [
     "LT",
@@ -62,7 +64,10 @@ __all__ = [
     "Replication",
     "TypicalThreshold",
     "Uncoded",
+    "locate",
+    "protects",
     "register",
     "registered",
     "smallest_bicliques",
+    "typical_recovery_threshold",
 ]

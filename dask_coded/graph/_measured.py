@@ -1,0 +1,98 @@
+"""Results that come with the lengths of the rows and columns they were made of.
+
+Rounding moves an entry of a product by a multiple of eps times the length of its row of the left
+operand and of its column of the right one. Whoever compares results has to know these: the results
+themselves do not tell, because a product may cancel.
+"""
+
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from dask_coded.graph._arithmetic import Arithmetic, Unfit
+from dask_coded.typing import AnyArray
+
+__all__ = ["Measured", "measured_part", "measured_result", "row_lengths"]
+
+#: A result, the Euclidean lengths of the rows of the left operand ``(..., m)`` and those of the
+#: columns of the right one ``(..., n)``; None for integers, which do not round.
+Measured: TypeAlias = tuple[AnyArray, Any, Any]
+
+
+def row_lengths(a: AnyArray) -> AnyArray:
+    """Euclidean length of each row, ``(..., m, n) -> (..., m)``; never zero, and finite if `a` is.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> row_lengths(np.array([[3.0, 4.0], [1e200, 0.0]]))
+    array([5.e+000, 1.e+200])
+    """
+    if a.dtype.kind in "iu":
+        a = a.astype(np.float64)
+    info = np.finfo(a.dtype)
+    # What underflows in squares counts as if it just did not.
+    least = a.shape[-1] * float(info.tiny)
+    with np.errstate(over="ignore", invalid="ignore"):
+        squares = _row_squares(a)
+        if not np.isfinite(squares).all():
+            size = float(np.abs(a).max(initial=0.0))
+            if not np.isfinite(size):
+                return np.sqrt(squares)
+            return np.sqrt(_row_squares(a / size) + least) * size
+    return np.sqrt(squares + least)
+
+
+def _row_squares(a: AnyArray) -> AnyArray:
+    if a.dtype.kind == "c":
+        return _row_squares(a.real) + _row_squares(a.imag)
+    wide = np.float32 if a.dtype == np.float16 else a.dtype
+    return np.einsum("...ij,...ij->...i", a, a, dtype=wide)
+
+
+def _column_lengths(b: AnyArray) -> AnyArray:
+    return row_lengths(np.atleast_2d(b.T) if b.ndim < 2 else np.swapaxes(b, -1, -2))
+
+
+def measured_part(
+    arithmetic: Arithmetic, lengths: Any, before: Any, *tiles: Any
+) -> Measured | Unfit:
+    """``before + a_0 b_0 + a_1 b_1 + ...`` for tiles ``a_0, a_1, ..., b_0, b_1, ...``, measured.
+
+    Parameters
+    ----------
+    arithmetic
+        How tiles are multiplied and added.
+    lengths
+        Row lengths of the only tile of the left operand, if they are known; else None.
+    before
+        What an earlier part gave, or None.
+    """
+    for tile in (before, *tiles):
+        if isinstance(tile, Unfit):
+            return tile
+    half = len(tiles) // 2
+    total, rows, columns = (None, 0.0, 0.0) if before is None else before
+    # What overflows in a mixture need not overflow in any output.
+    with np.errstate(over="ignore", invalid="ignore"):
+        for a, b in zip(tiles[:half], tiles[half:], strict=True):
+            product = arithmetic.multiply(a, b)
+            total = product if total is None else arithmetic.add(total, product)
+            if product.dtype.kind in "iu":
+                rows = columns = None
+                continue
+            rows = np.hypot(rows, row_lengths(a) if lengths is None else lengths)
+            width = _column_lengths(b)
+            columns = np.hypot(columns, width[0] if b.ndim < 2 else width)
+    return total, rows, columns
+
+
+def measured_result(
+    arithmetic: Arithmetic, lengths: Any, before: Any, *tiles: Any
+) -> Measured | Unfit:
+    """The measured result of a share; parameters as for :func:`measured_part`."""
+    measured = measured_part(arithmetic, lengths, before, *tiles)
+    if isinstance(measured, Unfit):
+        return measured
+    total, rows, columns = measured
+    return arithmetic.finish(total), rows, columns
