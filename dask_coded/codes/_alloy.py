@@ -213,7 +213,7 @@ class Alloy(AbstractMatmulCode):
                 n_points, points = n_shares, self._points
                 stride *= 2 * self.rank - 1
             return ladder(self.field, n_points, size, stride=stride)[points]
-        rows: Any = nonzero_rows(self.field, 2 * self.seed + operand, n_shares, size)
+        rows = nonzero_rows(self.field, 2 * self.seed + operand, n_shares, size)
         data = self._data_shares
         if data:
             block = np.arange(data) // self.rank
