@@ -1,7 +1,7 @@
 """One coded product: ``coded_matmul(a, b)``."""
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -19,6 +19,7 @@ from dask_coded.array._client import (
 from dask_coded.array._plan import (
     Choice,
     check_request,
+    check_verifiable,
     choose_code,
     default_tolerance,
     fitted,
@@ -30,6 +31,8 @@ from dask_coded.errors import BlockShapeError, UnsupportedOperationError
 from dask_coded.graph import (
     MatmulGroups,
     PlainArithmetic,
+    Verification,
+    Verify,
     encode_tiles,
     generators_of,
     layered,
@@ -52,6 +55,7 @@ class MatmulPlan:
     """Operands with matching inner chunks, of two dimensions or more (b may be a vector)."""
     choice: Choice
     tolerance: float
+    verify: Verification | None = None
 
     @property
     def code(self) -> AbstractCode | None:
@@ -66,6 +70,7 @@ class MatmulPlan:
             f"coded product {shape} by {self.code!r} on the {self.choice.side}: "
             f"{self.choice.reason}; any {self.code.recovery_threshold} of {self.code.n_shares} "
             f"shares decode; amplification times eps up to {self.tolerance:.1e}"
+            f"{'' if self.verify is None else f'; {self.verify}'}"
         )
 
     def build(self) -> da.Array:
@@ -82,6 +87,7 @@ def plan_matmul(
     code: AbstractCode | None = None,
     parity: int | None = None,
     tolerance: float | None = None,
+    verify: Verify | None = None,
 ) -> MatmulPlan:
     """Decide how ``a @ b`` would be coded; parameters as :func:`coded_matmul`.
 
@@ -95,6 +101,7 @@ def plan_matmul(
     refuse_expressions()
     a, b = da.asanyarray(a), da.asanyarray(b)
     check_request(code, parity, tolerance)
+    asked = None if verify is None else Verification.asked(verify, inner=1)
     _check(a, b)
     if a.ndim == 1:
         a = a[None, :]
@@ -107,26 +114,33 @@ def plan_matmul(
     dtype = np.result_type(a.dtype, b.dtype)
     tolerance = default_tolerance(dtype) if tolerance is None else float(tolerance)
     if any(np.isnan(size) for array in (a, b) for axis in array.chunks for size in axis):
-        return MatmulPlan(a, b, _plain(code, "chunk sizes are unknown", "compute_chunk_sizes()"), 0)
+        plain = _plain(code, verify, "chunk sizes are unknown", "compute_chunk_sizes()")
+        return MatmulPlan(a, b, plain, 0)
     if 0 in (*a.shape, *b.shape):
         return MatmulPlan(a, b, Choice(None, "rows", "an operand is empty"), 0)
     if dtype.kind not in "iufc" or not _is_numpy(a, b):
         what = f"chunks of {type(a._meta).__name__} and {type(b._meta).__name__}, dtype {dtype}"
-        return MatmulPlan(a, b, _plain(code, f"cannot encode {what}", "plain a @ b"), 0)
+        return MatmulPlan(a, b, _plain(code, verify, f"cannot encode {what}", "plain a @ b"), 0)
     a, b = _unified(a, b)
     columns = 1 if b.ndim == 1 else b.numblocks[-1]
     if code is not None:
         choice = given_code(code, a.numblocks[-2], columns, dtype, pairable=a.ndim == 2)
     else:
+        workers = worker_count(current_client())
+        if asked is not None and parity is None:
+            # One that may be late, where there are enough workers for that, and what is compared.
+            parity = asked.wrong + (1 if workers is None or workers < 6 else 2)
         choice = choose_code(
             a.numblocks[-2],
             columns,
             dtype,
             parity=parity,
-            n_workers=worker_count(current_client()),
+            n_workers=workers,
             pairable=a.ndim == 2,
         )
-    return MatmulPlan(a, b, choice, tolerance)
+    if asked is not None:
+        check_verifiable(choice, a.numblocks[-2], columns, asked.wrong)
+    return MatmulPlan(a, b, choice, tolerance, asked)
 
 
 def coded_matmul(
@@ -136,6 +150,7 @@ def coded_matmul(
     code: AbstractCode | None = None,
     parity: int | None = None,
     tolerance: float | None = None,
+    verify: Verify | None = None,
 ) -> da.Array:
     """``a @ b`` that finishes when enough of the cluster has answered.
 
@@ -157,6 +172,13 @@ def coded_matmul(
     tolerance
         Largest acceptable product of amplification and eps; survivors that would exceed it wait
         for one more share. None: the square root of eps.
+    verify
+        Compare results before any is used. ``"detect"``: wrong ones raise
+        :class:`WrongResultError`. ``"correct"``: outputs are decoded from the others, a warning
+        says so, and ``dask_coded.report(client)`` names the worker. A number t prepares for that
+        many wrong results per group: t + 1 surplus results are waited for. What counts as wrong
+        follows from rounding (:func:`dask_coded.graph.unit_rounding`); integers are exact.
+        All results of a group go to one worker.
 
     Returns
     -------
@@ -180,7 +202,7 @@ def coded_matmul(
     np.float64(144.0)
     """
     vector = np.ndim(a) == 1, np.ndim(b) == 1
-    plan = plan_matmul(a, b, code=code, parity=parity, tolerance=tolerance)
+    plan = plan_matmul(a, b, code=code, parity=parity, tolerance=tolerance, verify=verify)
     if plan.code is not None:
         prepare(current_client())
     product = plan.build()
@@ -209,9 +231,10 @@ def _check(a: da.Array, b: da.Array) -> None:
         ) from None
 
 
-def _plain(code: AbstractCode | None, reason: str, remedy: str) -> Choice:
-    if code is not None:
-        raise UnsupportedOperationError(f"{code!r} was asked for, but {reason}; use {remedy}")
+def _plain(code: AbstractCode | None, verify: Verify | None, reason: str, remedy: str) -> Choice:
+    if code is not None or verify is not None:
+        what = repr(code) if code is not None else f"verify={verify!r}"
+        raise UnsupportedOperationError(f"{what} was asked for, but {reason}; use {remedy}")
     return Choice(None, "rows", reason)
 
 
@@ -237,6 +260,9 @@ def _build(plan: MatmulPlan) -> da.Array:
         dtype = np.zeros(1, dtype=dtype).sum().dtype
         a, b = a.astype(dtype), b.astype(dtype)
     token = tokenize(a.name, b.name, code, plan.choice.side, plan.tolerance, str(dtype))
+    verify = plan.verify
+    if verify is not None:
+        token = tokenize(token, verify)
     vector = b.ndim == 1
     b_blocks = (b.numblocks[0], 1) if vector else b.numblocks[-2:]
     code = fitted(plan.choice, a.numblocks[-2], b_blocks[1])
@@ -247,6 +273,8 @@ def _build(plan: MatmulPlan) -> da.Array:
     batch = _batch_chunks(a, b)
     per_position = max(a.chunks[-1]) * (max(a.chunks[-2]) + (1 if vector else max(b.chunks[-1])))
     chunks = (*batch, a.chunks[-2]) if vector else (*batch, a.chunks[-2], b.chunks[-1])
+    if verify is not None:
+        verify = replace(verify, inner=min(a.shape[-1], positions * max(a.chunks[-1])))
     groups = MatmulGroups(
         name=f"coded-matmul-{token}",
         code=code,
@@ -259,6 +287,7 @@ def _build(plan: MatmulPlan) -> da.Array:
         tolerance=plan.tolerance,
         dtype=str(dtype),
         chunks=chunks,
+        verify=verify,
     )
     tasks: dict[Any, Any] = {}
 

@@ -6,7 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from dask_coded.codes import MDS, AbstractCode, AbstractLinearCode, Replication, Uncoded
+from dask_coded.codes import (
+    MDS,
+    AbstractCode,
+    AbstractLinearCode,
+    Replication,
+    Uncoded,
+    protects,
+)
 from dask_coded.errors import (
     ParameterError,
     UnsupportedDtypeError,
@@ -18,6 +25,7 @@ from dask_coded.graph import Side
 __all__ = [
     "Choice",
     "check_request",
+    "check_verifiable",
     "choose_code",
     "default_tolerance",
     "fitted",
@@ -42,8 +50,14 @@ class Choice:
     reason: str
 
 
-def check_request(code: AbstractCode | None, parity: int | None, tolerance: float | None) -> None:
-    """Check what may be asked of every product.
+def check_request(
+    code: AbstractCode | None,
+    parity: int | None,
+    tolerance: float | None,
+    *,
+    batch: bool = False,
+) -> None:
+    """Check what may be asked of every product, or of a batch of them.
 
     Raises
     ------
@@ -64,7 +78,12 @@ def check_request(code: AbstractCode | None, parity: int | None, tolerance: floa
         return
     if not isinstance(code, AbstractCode):
         raise ParameterError(f"code={code!r} is no code; give one of dask_coded.codes")
-    if code.operation == "polynomial":
+    if code.operation == "batch" and not batch:
+        raise UnsupportedOperationError(
+            f"{code!r} codes a batch of products; use it with coded_matmul_batch, and here a code "
+            "of one operand such as MDS, or of two such as Polynomial"
+        )
+    if code.operation == "polynomial" and not batch:
         raise UnsupportedOperationError(
             f"{code!r} codes maps of single blocks, not products; use a code of one operand such "
             "as MDS, or of two such as Polynomial"
@@ -257,6 +276,23 @@ def fitted(choice: Choice, row_chunks: int, column_chunks: int) -> AbstractCode:
     if isinstance(code, AbstractLinearCode) and count < code.k:
         return shortened(code, count) or code
     return code
+
+
+def check_verifiable(choice: Choice, row_chunks: int, column_chunks: int, wrong: int) -> None:
+    """Check that results can be compared; `wrong` independent ones located.
+
+    Raises
+    ------
+    ParameterError
+        If there is too little parity for that.
+    """
+    code = Uncoded(1) if choice.code is None else fitted(choice, row_chunks, column_chunks)
+    if not protects(code, range(code.n_shares), wrong):
+        what = "detect a wrong result" if wrong == 0 else f"locate {wrong} wrong results"
+        raise ParameterError(
+            f"{choice.code!r} ({choice.reason}) cannot {what}; that takes {wrong + 1} surplus "
+            f"results, so use parity={wrong + 1} or more"
+        )
 
 
 def shortened(code: AbstractCode, k: int) -> AbstractCode | None:

@@ -5,12 +5,19 @@ from dask_coded.graph._adjoint import adjoint_terms as adjoint_terms
 from dask_coded.graph._adjoint import sum_tasks as sum_tasks
 from dask_coded.graph._arithmetic import PlainArithmetic as PlainArithmetic
 from dask_coded.graph._arithmetic import mixed as mixed
+from dask_coded.graph._batch import BatchGroups as BatchGroups
+from dask_coded.graph._batch import batch_graph as batch_graph
+from dask_coded.graph._batch import batch_tasks as batch_tasks
+from dask_coded.graph._batch_sides import BatchSides as BatchSides
+from dask_coded.graph._batch_sides import Pair as Pair
+from dask_coded.graph._batch_sides import batch_sides as batch_sides
 from dask_coded.graph._build import Work as Work
 from dask_coded.graph._build import group_tasks as group_tasks
 from dask_coded.graph._layers import layered as layered
 from dask_coded.graph._layers import merged as merged
 from dask_coded.graph._matmul import MatmulGroups as MatmulGroups
 from dask_coded.graph._matmul import product_tasks as product_tasks
+from dask_coded.graph._measured import row_lengths as row_lengths
 from dask_coded.graph._recognise import DaskProduct as DaskProduct
 from dask_coded.graph._recognise import LeftAlone as LeftAlone
 from dask_coded.graph._recognise import recognise as recognise
@@ -32,9 +39,17 @@ from dask_coded.graph._tasks import combine_results as combine_results
 from dask_coded.graph._tasks import spec_of as spec_of
 from dask_coded.graph._tiles import Tiles as Tiles
 from dask_coded.graph._tiles import encode_tiles as encode_tiles
+from dask_coded.graph._verify import TOPIC as TOPIC
+from dask_coded.graph._verify import Verification as Verification
+from dask_coded.graph._verify import Verify as Verify
+from dask_coded.graph._verify import unit_rounding as unit_rounding
+from dask_coded.graph._verify import verified as verified
 
 __all__ = [
+    "TOPIC",
     "AdjointTerms",
+    "BatchGroups",
+    "BatchSides",
     "Coding",
     "DaskProduct",
     "DataShareTask",
@@ -42,12 +57,18 @@ __all__ = [
     "GroupSpec",
     "LeftAlone",
     "MatmulGroups",
+    "Pair",
     "PlainArithmetic",
     "Rewritten",
     "Side",
     "Tiles",
+    "Verification",
+    "Verify",
     "Work",
     "adjoint_terms",
+    "batch_graph",
+    "batch_sides",
+    "batch_tasks",
     "combination",
     "combine_results",
     "decoded_rows",
@@ -63,7 +84,10 @@ __all__ = [
     "reference",
     "references",
     "rewrite",
+    "row_lengths",
     "spec_of",
     "splits_of",
     "sum_tasks",
+    "unit_rounding",
+    "verified",
 ]

@@ -1,14 +1,16 @@
 """Groups as graphs: from the work of each share to tasks that a scheduler can run."""
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
-from dask._task_spec import Task
+from dask._task_spec import Task, TaskRef
 from dask.typing import Key
 
 from dask_coded.codes import AbstractCode
 from dask_coded.graph._learned import LearnedShape
 from dask_coded.graph._tasks import DataShareTask, DecodeTask, GroupSpec, Shape
+from dask_coded.graph._verify import Verification
 
 __all__ = ["Work", "group_tasks"]
 
@@ -29,6 +31,7 @@ def group_tasks(
     dtype: str | None = None,
     at_rest: bool = False,
     cohort: str | None = None,
+    verify: Verification | None = None,
 ) -> dict[Key, Task]:
     """Tasks of one group.
 
@@ -49,8 +52,24 @@ def group_tasks(
         share that would be it becomes an ordinary share.
     tolerance, shapes, dtype, at_rest, cohort
         Of the outputs; see :class:`GroupSpec`.
+    verify
+        How to deal with wrong results. The shares' work then gives measured results, and the
+        outputs are parts of one task that has compared them.
     """
     exists = [True] * len(outputs) if wanted is None else list(wanted)
+    if verify is not None:
+        bundle = (f"{parity_name}-verified", group)
+        shares = tuple((parity_name, group, share) for share in range(code.n_shares))
+        spec = GroupSpec(
+            group, code, shares, (bundle,), tolerance, shapes, dtype=dtype, verify=verify
+        )
+        tasks: dict[Key, Task] = {bundle: DecodeTask(bundle, spec=spec)}
+        for key, (func, args) in zip(shares, work, strict=True):
+            tasks[key] = Task(key, func, *args)
+        for number, key in enumerate(outputs):
+            if exists[number]:
+                tasks[key] = Task(key, operator.getitem, TaskRef(bundle), number)
+        return tasks
     keys: list[Key] = [(parity_name, group, share) for share in range(code.n_shares)]
     held: set[int] = set()
     for output, share in enumerate(code.direct()):
@@ -60,7 +79,7 @@ def group_tasks(
     spec = GroupSpec(
         group, code, tuple(keys), tuple(outputs), tolerance, shapes, dtype, at_rest, cohort
     )
-    tasks: dict[Key, Task] = {}
+    tasks = {}
     for share, (func, args) in enumerate(work):
         key = keys[share]
         if share in held:

@@ -12,6 +12,8 @@ from dask_coded.codes import AbstractCode
 from dask_coded.graph._arithmetic import Arithmetic, part_of_sum, result_of_share, void
 from dask_coded.graph._build import Work, group_tasks
 from dask_coded.graph._learned import LearnedShape
+from dask_coded.graph._measured import measured_part, measured_result
+from dask_coded.graph._verify import Verification
 
 __all__ = ["MatmulGroups", "product_tasks"]
 
@@ -53,6 +55,8 @@ class MatmulGroups:
         Prefix of all other keys; `name` if None.
     first_row
         Row index of the first output chunk.
+    verify
+        How to deal with wrong results; None trusts them.
     """
 
     name: str
@@ -69,6 +73,7 @@ class MatmulGroups:
     learned_axis: int | None = None
     label: str | None = None
     first_row: int = 0
+    verify: Verification | None = None
 
     @property
     def ndim(self) -> int:
@@ -88,7 +93,11 @@ class MatmulGroups:
 
 
 def product_tasks(
-    groups: MatmulGroups, a_tiles: TilesAt, b_tiles: TilesAt, arithmetic: Arithmetic
+    groups: MatmulGroups,
+    a_tiles: TilesAt,
+    b_tiles: TilesAt,
+    arithmetic: Arithmetic,
+    lengths: Mapping[tuple[int, int], Any] | None = None,
 ) -> dict[Key, Task]:
     """Tasks of all groups of a product.
 
@@ -100,6 +109,9 @@ def product_tasks(
         The operands.
     arithmetic
         What a share's task does with its tiles.
+    lengths
+        Row lengths of the only tile of ``(stripe, share)`` of the left operand, where results are
+        verified and these are known.
     """
     m, _, n = groups.splits
     stripes = range(-(-(groups.rows or 1) // m)), range(-(-(groups.columns or 1) // n))
@@ -107,7 +119,7 @@ def product_tasks(
     for place in itertools.product(*map(range, groups.batch)):
         a, b = a_tiles(place), b_tiles(place)
         for r, c in itertools.product(*stripes):
-            _add_group(tasks, groups, place, r, c, a, b, arithmetic)
+            _add_group(tasks, groups, place, r, c, a, b, arithmetic, lengths or {})
     return tasks
 
 
@@ -120,6 +132,7 @@ def _add_group(
     a: Mapping[tuple[Any, ...], Any],
     b: Mapping[tuple[Any, ...], Any],
     arithmetic: Arithmetic,
+    lengths: Mapping[tuple[int, int], Any],
 ) -> None:
     label = groups.name if groups.label is None else groups.label
     shift = groups.first_row
@@ -161,13 +174,19 @@ def _add_group(
         ]
         for number, segment in enumerate(segments):
             tiles = (*(pair[0] for pair in segment), *(pair[1] for pair in segment))
-            if number == len(segments) - 1:
+            known = lengths.get((r, share))
+            if number < len(segments) - 1:
+                key = (f"{label}-part", group, share, number)
+                if groups.verify is None:
+                    tasks[key] = Task(key, part_of_sum, arithmetic, before, *tiles)
+                else:
+                    tasks[key] = Task(key, measured_part, arithmetic, known, before, *tiles)
+                before = TaskRef(key)
+            elif groups.verify is None:
                 spare = direct and share not in data
                 work.append((result_of_share, (arithmetic, spare, before, *tiles)))
             else:
-                key = (f"{label}-part", group, share, number)
-                tasks[key] = Task(key, part_of_sum, arithmetic, before, *tiles)
-                before = TaskRef(key)
+                work.append((measured_result, (arithmetic, known, before, *tiles)))
     tasks.update(
         group_tasks(
             group,
@@ -179,5 +198,6 @@ def _add_group(
             tolerance=groups.tolerance,
             shapes=tuple(shapes) if len(shapes) == len(outputs) else None,
             dtype=groups.dtype,
+            verify=groups.verify,
         )
     )

@@ -50,8 +50,11 @@ def _row_squares(a: AnyArray) -> AnyArray:
     return np.einsum("...ij,...ij->...i", a, a, dtype=wide)
 
 
-def _column_lengths(b: AnyArray) -> AnyArray:
-    return row_lengths(np.atleast_2d(b.T) if b.ndim < 2 else np.swapaxes(b, -1, -2))
+def _column_lengths(b: Any) -> Any:
+    """``(..., n)``, or a number for a vector; `b` may be a list of pieces, one above the other."""
+    if isinstance(b, list):
+        return np.hypot.reduce([_column_lengths(piece) for piece in b])
+    return row_lengths(b[None])[0] if b.ndim < 2 else row_lengths(np.swapaxes(b, -1, -2))
 
 
 def measured_part(
@@ -82,8 +85,7 @@ def measured_part(
                 rows = columns = None
                 continue
             rows = np.hypot(rows, row_lengths(a) if lengths is None else lengths)
-            width = _column_lengths(b)
-            columns = np.hypot(columns, width[0] if b.ndim < 2 else width)
+            columns = np.hypot(columns, _column_lengths(b))
     return total, rows, columns
 
 

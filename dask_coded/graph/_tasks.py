@@ -9,6 +9,7 @@ A scheduler that knows nothing of codes runs both as they stand and gets the rig
 share ignores the parity it depends on, a decode task decodes from all results.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -22,6 +23,8 @@ from dask_coded.codes import AbstractCode
 from dask_coded.errors import ParameterError
 from dask_coded.fields import PAIRED, REAL, Field
 from dask_coded.graph._learned import LearnedShape, bare
+from dask_coded.graph._padding import padded
+from dask_coded.graph._verify import Verification, verified
 from dask_coded.kernels import combine
 from dask_coded.typing import AnyArray, Array
 
@@ -67,6 +70,9 @@ class GroupSpec:
         What groups that run beside each other have in common, if their outputs are such that the
         other shares run only when one is late; late is what takes much longer than its like.
         None: all shares run at once.
+    verify
+        How wrong results are dealt with; None trusts them all. A group that verifies has one key,
+        that of a tuple of its outputs.
     """
 
     group: str
@@ -78,6 +84,7 @@ class GroupSpec:
     dtype: str | None = None
     at_rest: bool = False
     cohort: str | None = None
+    verify: Verification | None = None
 
     def __post_init__(self) -> None:
         if len(self.share_keys) != self.code.n_shares:
@@ -85,10 +92,17 @@ class GroupSpec:
                 f"{self.code!r} has {self.code.n_shares} shares; got {len(self.share_keys)} keys. "
                 "Give one key for each share, in the order of share indices."
             )
-        if self.shapes is not None and len(self.shapes) != len(self.output_keys):
+        if self.shapes is not None and len(self.shapes) != self.n_outputs:
             raise ParameterError(
-                f"{len(self.output_keys)} outputs need as many shapes; got {len(self.shapes)}."
+                f"{self.n_outputs} outputs need as many shapes; got {len(self.shapes)}."
             )
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of outputs, each of its own key unless the group verifies."""
+        if self.verify is None:
+            return len(self.output_keys)
+        return math.prod(self.code.output_grid)
 
     @property
     def parity_keys(self) -> tuple[Key, ...]:
@@ -140,23 +154,10 @@ def combine_results(
     results = tuple(map(bare, results))
     # Halves of paired rows have to be of one size.
     even = field == PAIRED and bool(weights.imag.any())
-    (output,) = combine(weights[None, :], _padded(results, even), field=field)
+    (output,) = combine(weights[None, :], padded(results, even), field=field)
     if shape is not None and output.shape != shape:
         output = output[tuple(slice(length) for length in shape)]
     return output if dtype is None else output.astype(dtype, copy=False)
-
-
-def _padded(results: Sequence[AnyArray], even: bool) -> list[AnyArray]:
-    shapes = {result.shape for result in results}
-    common = tuple(max(axis) for axis in zip(*shapes, strict=True))
-    if even and common[0] % 2:
-        common = (common[0] + 1, *common[1:])
-    if shapes == {common}:
-        return list(results)
-    return [
-        np.pad(result, [(0, want - have) for want, have in zip(common, result.shape, strict=True)])
-        for result in results
-    ]
 
 
 class _GroupTask(Task):  # type: ignore[misc]
@@ -177,7 +178,7 @@ class _GroupTask(Task):  # type: ignore[misc]
 
     def _identity(self) -> tuple[Any, ...]:
         spec = self.spec
-        return (spec.group, spec.share_keys, spec.output_keys, spec.tolerance)
+        return (spec.group, spec.share_keys, spec.output_keys, spec.tolerance, spec.verify)
 
     def _new_names(self, subs: dict[Key, Any], new: Key | None) -> dict[Key, Key]:
         # `subs` may be as large as the whole graph: look up our keys, never walk it.
@@ -283,7 +284,7 @@ def combination(
     """The task that gives the output at `key` from the survivors' results.
 
     It is an ordinary task which holds one row of weights and reads only shares whose weight is
-    not zero.
+    not zero. In a group that verifies it gives all outputs, and reads all survivors.
 
     Parameters
     ----------
@@ -302,6 +303,19 @@ def combination(
         If the survivors do not determine the outputs.
     """
     keys = spec.share_keys if share_keys is None else share_keys
+    if spec.verify is not None:
+        shares = tuple(sorted(survivors))
+        return Task(
+            key,
+            verified,
+            spec.verify,
+            spec.code,
+            spec.group,
+            shares,
+            *(TaskRef(keys[share]) for share in shares),
+            shapes=spec.shapes,
+            dtype=spec.dtype,
+        )
     decoder = spec.code.decoder(tuple(survivors))
     output = spec.output_keys.index(key)
     row = np.asarray(decoder.weights)[output]

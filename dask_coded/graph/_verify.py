@@ -256,7 +256,7 @@ class _Stack:
         if self._paired:
             check = np.block([[check.real, -check.imag], [check.imag, check.real]])
             half = len(arrays[0]) // 2
-            arrays = [part for part in _halves(arrays, half)]
+            arrays = list(_halves(arrays, half))
             rows = np.maximum(rows[:half], rows[half:]) if len(rows) > 1 else rows
         found: list[Any] = []
         infinite = False
