@@ -16,6 +16,7 @@ __all__ = [
     "InstallationError",
     "NotDecodableError",
     "ParameterError",
+    "TrustError",
     "UnknownCodeError",
     "UnknownShareError",
     "UnsupportedDtypeError",
@@ -81,6 +82,10 @@ class WrongResultError(CodedError, ArithmeticError):
 
 class UnverifiableError(CodedError, ArithmeticError):
     """Too few results are left to tell whether they are right."""
+
+
+class TrustError(CodedError, RuntimeError):
+    """Private data would have to go to a worker that is not trusted."""
 
 
 class EmulationError(CodedError, RuntimeError):

@@ -15,6 +15,7 @@ from dask_coded.cluster._slices import ShareCancelled as ShareCancelled
 from dask_coded.cluster._slices import sliced_adjoint as sliced_adjoint
 from dask_coded.cluster._slices import sliced_matmul as sliced_matmul
 from dask_coded.cluster._suspects import Suspicion as Suspicion
+from dask_coded.cluster._trust import confined as confined
 
 __all__ = [
     "CodedSchedulerPlugin",
@@ -27,6 +28,7 @@ __all__ = [
     "ShareCancelled",
     "Suspicion",
     "Verdict",
+    "confined",
     "dask_setup",
     "enable",
     "report",

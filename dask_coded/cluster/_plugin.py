@@ -20,6 +20,7 @@ from dask_coded.cluster._conductor import Conductor
 from dask_coded.cluster._guard import GUARD_NAME, GuardWorkerPlugin
 from dask_coded.cluster._settings import Settings
 from dask_coded.cluster._suspects import Watch
+from dask_coded.cluster._trust import Trust
 
 if TYPE_CHECKING:
     from distributed.scheduler import Scheduler
@@ -57,6 +58,7 @@ class CodedSchedulerPlugin(SchedulerPlugin):  # type: ignore[misc]
         self.scheduler = scheduler
         self.watch = Watch(self.settings.suspicion)
         self.conductor = Conductor(scheduler, self.settings, self.watch.since)
+        self.trust = Trust(scheduler)
         self._heard: dict[str, float] = {}
         self._look = PeriodicCallback(self._look_around, _LOOK_EVERY * 1000)
         scheduler.handlers[REPORT_HANDLER] = self.report
@@ -90,10 +92,12 @@ class CodedSchedulerPlugin(SchedulerPlugin):  # type: ignore[misc]
         for task in self._guards:
             task.cancel()
         self.conductor.close()
+        self.trust.close()
         self.scheduler.handlers.pop(REPORT_HANDLER, None)
 
     def update_graph(self, scheduler: "Scheduler", *, tasks: Iterable[Key], **kwargs: Any) -> None:
         """New tasks are known, and none of them has started: find the groups among them."""
+        self.trust.submitted(tasks, kwargs.get("annotations") or {})
         spec = self.conductor.state.spec
         outputs = [(key, found) for key in tasks if (found := spec(key)) is not None]
         if not outputs:
@@ -107,6 +111,7 @@ class CodedSchedulerPlugin(SchedulerPlugin):  # type: ignore[misc]
         self, key: Key, start: str, finish: str, *args: Any, stimulus_id: str, **kwargs: Any
     ) -> None:
         """Write down what happened to a task of ours."""
+        self.trust.moved(key, finish)
         group = self.conductor.group_of(key)
         if group is None:
             return
@@ -130,6 +135,7 @@ class CodedSchedulerPlugin(SchedulerPlugin):  # type: ignore[misc]
         """A worker left: every group may have lost something."""
         self._heard.pop(worker, None)
         self.watch.since.pop(worker, None)
+        self.trust.worker_left()
         self.conductor.note_all()
 
     def add_worker(self, scheduler: "Scheduler", worker: str) -> None:
