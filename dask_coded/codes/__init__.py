@@ -4,6 +4,7 @@ from dask_coded.codes._algebra import Decoder as Decoder
 from dask_coded.codes._alloy import Alloy as Alloy
 from dask_coded.codes._batch import AbstractBatchCode as AbstractBatchCode
 from dask_coded.codes._batch import Pairs as Pairs
+from dask_coded.codes._bicliques import fewest as fewest_bicliques
 from dask_coded.codes._bicliques import smallest as smallest_bicliques
 from dask_coded.codes._bilinear import AbstractMatmulCode as AbstractMatmulCode
 from dask_coded.codes._code import AbstractCode as AbstractCode
@@ -66,6 +67,7 @@ __all__ = [
     "Uncoded",
     "locate",
     "protects",
+    "fewest_bicliques",
     "register",
     "registered",
     "smallest_bicliques",

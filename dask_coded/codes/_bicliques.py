@@ -16,7 +16,7 @@ import numpy as np
 
 from dask_coded.errors import ParameterError
 
-__all__ = ["Biclique", "Bicliques", "Layout", "checked", "layout", "single", "smallest"]
+__all__ = ["Biclique", "Bicliques", "Layout", "checked", "fewest", "layout", "single", "smallest"]
 
 Biclique: TypeAlias = tuple[tuple[int, ...], tuple[int, ...]]
 Bicliques: TypeAlias = tuple[Biclique, ...]
@@ -153,6 +153,20 @@ def smallest(edges: Edges) -> Bicliques:
     starts = [apart, _grown(apart, 0), _grown(apart, 1), _grown(_grown(apart, 0), 1)]
     starts += [_grown(_grown(apart, 1), 0), _greedy(edges)]
     return min((_improved(start, seed) for seed, start in enumerate(starts)), key=_worth)
+
+
+@lru_cache(maxsize=256)
+def fewest(edges: Edges) -> Bicliques:
+    """A partition into few bicliques: the fewest for up to eight edges, else what is found.
+
+    With a code of its own for each part, every part has a parity of its own.
+    """
+    check_edges(edges)
+    if len(edges) <= _EXHAUSTIVE:
+        return min(_partitions(edges), key=len)
+    apart = [(frozenset([i]), frozenset([j])) for i, j in edges]
+    tried = [_grown(_grown(apart, side), 1 - side) for side in (0, 1)]
+    return _canonical(min([*tried, _greedy(edges)], key=len))
 
 
 _Part: TypeAlias = tuple[frozenset[int], frozenset[int]]
