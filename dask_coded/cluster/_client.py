@@ -81,6 +81,7 @@ class Report:
         ("late", "late", len),
         ("cancelled", "cancelled", len),
         ("erased", "erased", len),
+        ("wrong", "wrong", lambda w: ", ".join(f"{s} by {who}" for s, who in w.items()) or "-"),
         ("decoded", "decoded", str),
         ("resolved in", "resolve_seconds", lambda s: "-" if s is None else f"{s:.3f} s"),
         ("slots free in", "free_seconds", lambda s: f"{max(s.values()):.3f} s" if s else "-"),
@@ -103,6 +104,8 @@ class Report:
         )
         if resolve:
             text += f"; resolved in {resolve['p50']:.3f} s (median), {resolve['max']:.3f} s at most"
+        if t["wrong_by"]:
+            text += "; wrong results: " + ", ".join(f"{n} by {w}" for w, n in t["wrong_by"].items())
         if self.suspects:
             text += f"; silent now: {', '.join(self.suspects)}"
         return text

@@ -12,7 +12,7 @@ from dask_coded.cluster._group import Group, Health, addresses
 from dask_coded.cluster._isolation import Isolation
 from dask_coded.cluster._placement import acquainted, decode_worker, homes, spread
 from dask_coded.cluster._policy import DEFAULT_TOLERANCE, Decision, GroupView, Policy
-from dask_coded.cluster._record import History, entry_of, warning_event
+from dask_coded.cluster._record import History, entry_of, warning_event, wrong_event
 from dask_coded.cluster._rescue import downstream, upstream
 from dask_coded.cluster._scheduler_state import SchedulerState
 from dask_coded.cluster._settings import Settings
@@ -337,6 +337,16 @@ class Conductor:
             if ts is not None and ts.who_has and (known := acquainted(ts)):
                 self.state.restrict(key, trusted - known or trusted)
         self.state.rerun(keys)
+
+    def found_wrong(self, name: str, shares: Iterable[int], corrected: bool) -> None:
+        """Results of a group were compared, and these are wrong; none named, if it is not clear."""
+        group = self.groups.get(name)
+        if group is None:
+            return
+        group.wrong.update({share: group.ran_on.get(share, "unknown") for share in shares})
+        logger.warning("Results of %s disagree; wrong: %s", name, group.wrong or "cannot be told")
+        if corrected:
+            self.scheduler.log_event("warn", wrong_event(group))
 
     # Workers
 

@@ -57,6 +57,8 @@ class Group:
     erased: set[int] = field(default_factory=set)
     suspects: dict[str, str] = field(default_factory=dict)
     amplification: float | None = None
+    wrong: dict[int, str] = field(default_factory=dict)
+    """Shares whose results disagreed with the others, and who computed them."""
     decoded: int = 0
     arrived: set[int] = field(default_factory=set)
     """Outputs that have been in memory of a worker."""
@@ -160,6 +162,7 @@ class Group:
             suspect_since=min(since, default=None),
             tolerance=self.spec.tolerance,
             eps=self._eps(),
+            wrong=None if self.spec.verify is None else self.spec.verify.wrong,
         )
 
     def _missing(self, state: SchedulerState, health: Health) -> set[int]:

@@ -148,9 +148,13 @@ class CodedSchedulerPlugin(SchedulerPlugin):  # type: ignore[misc]
         self.conductor.note_all()
 
     def log_event(self, topic: str, msg: Any) -> None:
-        """A worker says that a cancelled share has left its slot."""
-        if topic == PLUGIN_NAME and isinstance(msg, dict) and msg.get("action") == "slot-free":
+        """A worker says that a cancelled share has left its slot, or that results are wrong."""
+        if topic != PLUGIN_NAME or not isinstance(msg, dict):
+            return
+        if msg.get("action") == "slot-free":
             self.conductor.history.stopped(msg["key"], time())
+        elif msg.get("action") == "wrong-results":
+            self.conductor.found_wrong(msg["group"], msg["shares"], msg["corrected"])
 
     def _look_around(self) -> None:
         """Compare heartbeats with the clock."""

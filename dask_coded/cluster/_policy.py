@@ -12,13 +12,13 @@ changes nothing, :mod:`dask_coded.cluster._plugin` carries it out. The rules, in
 5. Not decodable: start shares that are idle. If nothing that runs can help, name what blocks.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 import numpy as np
 
-from dask_coded.codes import AbstractCode
+from dask_coded.codes import AbstractCode, protects
 
 __all__ = ["Decision", "GroupView", "Patience", "Policy", "Verdict"]
 
@@ -67,6 +67,18 @@ class GroupView:
     """When the longest silent of the workers that stall this group became suspect."""
     tolerance: float | None = None
     eps: float = float(np.finfo(np.float64).eps)
+    wrong: int | None = None
+    """How many wrong results can be located among those decoded from, 0 to notice that there are
+    any; as far as enough can come. None: results are not compared."""
+
+    def enough(self, shares: Collection[int]) -> bool:
+        """Whether these results are all that has to be waited for."""
+        if self.wrong is not None:
+            everyone = self.usable | self.running.keys() | self.stalled.keys() | self.idle
+            for wrong in range(self.wrong, -1, -1):
+                if protects(self.code, everyone, wrong):
+                    return protects(self.code, shares, wrong)
+        return self.code.is_decodable(shares)
 
 
 @dataclass(frozen=True)
@@ -157,7 +169,7 @@ class Policy:
             )
         if view.decoding is not None and view.usable.issuperset(view.decoding):
             return Decision(decodable=True, reason=Verdict.DECODING)
-        if view.code.is_decodable(view.usable):
+        if view.enough(view.usable):
             return self._decodable(view, now)
         return self._undecodable(view, now)
 
@@ -180,7 +192,8 @@ class Policy:
         late = {share for share, worker in view.running.items() if worker is not None}
         return Decision(
             decodable=True,
-            decode_from=tuple(decoder.shares),
+            # What is compared is read, with weight in an output or without.
+            decode_from=tuple(decoder.shares if view.wrong is None else sorted(view.usable)),
             cancel=tuple(sorted({*view.running, *view.stalled, *view.erased})),
             late=tuple(sorted(late)),
             amplification=float(decoder.amplification),
@@ -214,7 +227,12 @@ class Policy:
         that runs.
         """
         late: list[str | None] = []
-        for share in view.missing.values():
+        if view.wrong is not None:
+            # Where results are compared, each one more helps.
+            late.extend(view.running.values())
+            if not late:
+                return now
+        for share in view.missing.values() if view.wrong is None else ():
             if share is None or share not in view.running:
                 return now
             late.append(view.running[share])
@@ -228,7 +246,7 @@ class Policy:
     def _undecodable(self, view: GroupView, now: float) -> Decision:
         coming = view.usable | view.running.keys()
         possible = coming | view.idle
-        if not view.code.is_decodable(possible | view.stalled.keys()):
+        if not view.enough(possible | view.stalled.keys()):
             return self._hopeless(view, now)
         # What runs may be decodable already, yet without the idle shares one straggler would hold
         # up everything. Outputs that were consumed are run again only if there is no other way.
@@ -240,7 +258,7 @@ class Policy:
         own = view.idle.intersection(share for share in view.missing.values() if share is not None)
         if own:
             return Decision(launch=tuple(sorted(own)), reason=Verdict.WAIT)
-        if stuck and view.stalled and not view.code.is_decodable(coming):
+        if stuck and view.stalled and not view.enough(coming):
             return self._blocked(view, now)
         return Decision(reason=Verdict.WAIT)
 
@@ -248,7 +266,7 @@ class Policy:
     def _would_help(view: GroupView, shares: frozenset[int]) -> bool:
         """Whether some missing output could be had from these shares without its own one."""
         return any(
-            view.code.is_decodable(shares if share is None else shares - {share})
+            view.enough(shares if share is None else shares - {share})
             for share in view.missing.values()
         )
 

@@ -1,14 +1,14 @@
 """What happened to groups, as plain data that fits in a message."""
 
 import pickle
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from dask_coded.cluster._group import Group
-from dask_coded.errors import AmplificationWarning
+from dask_coded.errors import AmplificationWarning, WrongResultWarning
 
-__all__ = ["History", "entry_of", "totals", "warning_event"]
+__all__ = ["History", "entry_of", "totals", "warning_event", "wrong_event"]
 
 
 def entry_of(group: Group, resolved_at: float | None) -> dict[str, Any]:
@@ -25,6 +25,7 @@ def entry_of(group: Group, resolved_at: float | None) -> dict[str, Any]:
         "late": sorted(group.late),
         "cancelled": sorted(group.cancelled),
         "erased": sorted(group.erased),
+        "wrong": {str(share): worker for share, worker in sorted(group.wrong.items())},
         "suspects": dict(group.suspects),
         "workers": {str(share): worker for share, worker in group.ran_on.items()},
         "decoded": group.decoded,
@@ -45,11 +46,12 @@ def totals(entries: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         "groups": len(entries),
         **{
             name: sum(len(e[name]) for e in entries)
-            for name in ("arrived", "late", "cancelled", "erased")
+            for name in ("arrived", "late", "cancelled", "erased", "wrong")
         },
         "decoded": sum(e["decoded"] for e in entries),
         "replanned": sum(e["replanned"] for e in entries),
         "suspects": sorted({worker for e in entries for worker in e["suspects"]}),
+        "wrong_by": dict(Counter(worker for e in entries for worker in e["wrong"].values())),
         "amplification": max(amplification, default=None),
         "resolve_seconds": _quantiles(resolve),
         "free_seconds": _quantiles(free),
@@ -106,3 +108,13 @@ def warning_event(group: Group, amplification: float, eps: float, tolerance: flo
         f"(amplification {amplification:.1e}). Use more parity, or a better conditioned code."
     )
     return {"message": pickle.dumps(text), "category": pickle.dumps(AmplificationWarning)}
+
+
+def wrong_event(group: Group) -> Any:
+    """An event that makes every client of the scheduler warn of results that were corrected."""
+    named = ", ".join(f"share {share} by {worker}" for share, worker in sorted(group.wrong.items()))
+    text = (
+        f"wrong results in a group of {group.spec.code!r}: {named}. Its outputs were decoded "
+        "without them; a worker that is named again and again should be replaced."
+    )
+    return {"message": pickle.dumps(text), "category": pickle.dumps(WrongResultWarning)}
