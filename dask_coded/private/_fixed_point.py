@@ -162,7 +162,7 @@ def _rounded(x: NDArray, bits: int) -> NDArray:
 def _bound(a: NDArray, b: NDArray) -> int:
     """No entry of ``a @ b``, and of either, is larger in size."""
     left, right, inner = _extent(a), _extent(b), a.shape[-1]
-    bounds = [left * right * inner]
+    bounds: list[int] = [left * right * inner]
     # Sums along the inner dimension are often much smaller than the largest entry repeated.
     if inner and left * inner < 2**63 and right * inner < 2**63 and a.size and b.size:
         rows = int(np.abs(a.astype(np.int64)).sum(axis=-1).max())

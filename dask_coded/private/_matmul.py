@@ -247,7 +247,7 @@ def _check_code(
         )
     batch = code.operation == "polynomial"
     fits = a.ndim == 3 if batch else a.ndim == 2
-    if not fits or (batch and (code.operand_grids[0][0] != len(a) or code.degree != 2)):  # type: ignore[attr-defined]
+    if not fits or (batch and (code.operand_grids[0][0] != len(a) or code.degree != 2)):
         raise ParameterError(
             f"{code!r} does not fit operands of {a.ndim} dimensions and shape {a.shape}; a batch "
             "of L products needs PrivateLagrange(n, k=L, degree=2, ...), matrices another code"

@@ -59,7 +59,7 @@ def multiply_on_trusted(
         product = call(left, right, job, dask_key_name=f"{name}-{index}")
         rows.append(da.from_delayed(product, shape=(height, columns), dtype=dtype))
     with confined(trusted):
-        whole = da.concatenate(rows, axis=0)  # type: ignore[no-untyped-call]
+        whole = da.concatenate(rows, axis=0)
         made: da.Array = client.persist(whole)
     return made
 
@@ -110,7 +110,7 @@ def refuse_untrusted(x: da.Array, trusted: Sequence[str], client: Any) -> None:
     """
     held = client.futures_of(x)
     if held:
-        wait(held)  # type: ignore[no-untyped-call]
+        wait(held)
         for key, holders in client.who_has(held).items():
             others = sorted(set(holders) - set(trusted))
             if others:
