@@ -137,13 +137,22 @@ def _first(probabilities: Sequence[float], confidence: float) -> int:
     return next(r for r, probability in enumerate(probabilities) if probability >= confidence)
 
 
+def _fewest(code: AbstractCode) -> int:
+    """No fewer results can determine the outputs: their rank."""
+    targets = code.targets()
+    wanted = targets != 0
+    if wanted.any(axis=1).all() and (wanted.sum(axis=0) <= 1).all():
+        return len(targets)
+    return code.field.rank(targets)
+
+
 def _exact(code: AbstractCode, loss_probability: float) -> list[float] | None:
     """Probability that 0, 1, ..., N results decode, None where that takes too long."""
     sizes = range(code.n_shares + 1)
     if loss_probability == 0:
         return [float(code.is_decodable(range(size))) for size in sizes]
     threshold = code.recovery_threshold
-    if code.field.rank(code.targets()) == threshold:
+    if _fewest(code) == threshold:
         return [float(size >= threshold) for size in sizes]
     sets = decodable_sets(code, _MOST_EXACT_SETS if code.field.exact else _MOST_SETS)
     return None if sets is None else _from_counts(sets, loss_probability)
@@ -185,7 +194,7 @@ def _from_counts(sets: DecodableSets, loss: float) -> list[float]:
 def _sampled(code: AbstractCode, loss_probability: float, samples: int, seed: int) -> list[int]:
     """How many results were needed, for random orders of arrival."""
     stream = np.random.default_rng(seed)
-    fewest = code.field.rank(code.targets())
+    fewest = _fewest(code)
     drawn = []
     for _ in range(samples):
         lost = stream.random(code.n_shares) < loss_probability
@@ -202,7 +211,7 @@ def _estimates(
     code: AbstractCode, drawn: Sequence[int], level: float
 ) -> list[tuple[float, float, float]]:
     """Probabilities with their intervals; without width where theorems tell."""
-    fewest, threshold = code.field.rank(code.targets()), code.recovery_threshold
+    fewest, threshold = _fewest(code), code.recovery_threshold
     # Where a threshold is tight, some order does not decode before it, drawn or not.
     most = _NEARLY_CERTAIN if code.tight else 1.0
     found = []
