@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from dask_coded.errors import BlockShapeError
 
-__all__ = ["NDArray", "Tile", "coalesced", "outputs", "tiles"]
+__all__ = ["NDArray", "Tile", "check_overlap", "coalesced", "outputs", "tiles"]
 
 NDArray: TypeAlias = npt.NDArray[Any]
 Tile: TypeAlias = tuple[int | slice, ...]
@@ -97,11 +97,11 @@ def outputs(
             )
         if not array.flags.writeable:
             raise BlockShapeError(f"out[{index}] is read-only; give a writeable array")
-    _check_overlap(blocks, given)
+    check_overlap(blocks, given)
     return given
 
 
-def _check_overlap(blocks: Sequence[NDArray], out: Sequence[NDArray]) -> None:
+def check_overlap(blocks: Sequence[NDArray], out: Sequence[NDArray]) -> None:
     """Raise if an array of `out` shares memory with a block, another of `out`, or itself."""
     for index, array in enumerate(out):
         pairs = zip(array.shape, array.strides, strict=True)

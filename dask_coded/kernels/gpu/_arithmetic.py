@@ -60,9 +60,7 @@ def floating(weights: Array, complex_data: bool, wide: bool) -> Arithmetic:
     """Sums of floats in float32, or in float64 where `wide`."""
     real, number = (("double", 2), ("float", 1))[not wide]
     if weights.dtype.kind == "c" and weights.imag.any():
-        return Arithmetic(
-            f"Cartesian<{real}>", weights.astype("D" if wide else "F"), 2 * number
-        )
+        return Arithmetic(f"Cartesian<{real}>", weights.astype("D" if wide else "F"), 2 * number)
     kept = np.ascontiguousarray(weights.real).astype("d" if wide else "f")
     if complex_data or weights.dtype.kind == "c":
         return Arithmetic(f"Scaled<{real}>", kept, 2 * number)

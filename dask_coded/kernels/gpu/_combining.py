@@ -1,25 +1,27 @@
 """The kernel of one weighted sum: which specialisation it takes, and its arguments."""
 
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from dask_coded.kernels.gpu._arithmetic import Arithmetic, element_type
-from dask_coded.kernels.gpu._geometry import Geometry
+from dask_coded.kernels.gpu._geometry import REGISTERS, Geometry
 from dask_coded.kernels.gpu._source import Specialization
 
-__all__ = ["MAX_DIMS", "Plan", "plan", "row_passes"]
+__all__ = ["MAX_DIMS", "Plan", "plan", "point_to_table", "row_passes"]
 
 #: Axes that arrays may have after joining; blocks with more are made contiguous first.
 MAX_DIMS = 4
 # Sums that are made at once: all of them are in registers.
 _MOST_SUMS = 16
-_REGISTERS = 64
 # Outputs that stream while inputs are held, and inputs that can be held.
 _MOST_STREAMED = 64
 _MOST_HELD = 16
 # Blocks whose pointers and weights go by value; more come from a table in device memory.
 _MOST_BY_VALUE = 64
+# Room in the arguments for what is neither pointer, stride nor weight.
+_OTHER_BYTES = 128
 # Multiply-adds in a row that are still written out.
 _MOST_UNROLLED = 2048
 
@@ -36,14 +38,29 @@ class Plan(NamedTuple):
     """Threads' worth of work."""
 
 
-def row_passes(n_inputs: int, n_outputs: int, registers: int) -> list[slice]:
-    """Rows of the weights that one launch makes, each launch reading all inputs."""
-    sums = max(min(_MOST_SUMS, _REGISTERS // registers), 1)
-    held = n_outputs > sums and n_inputs <= min(_MOST_HELD, _REGISTERS // registers)
-    most = _MOST_STREAMED if held else sums
+def row_passes(arithmetic: Arithmetic, limit: int) -> list[slice]:
+    """Rows of the weights that one launch makes, each launch reading all inputs.
+
+    Few inputs are held in registers while outputs stream, as many as arguments of `limit` bytes
+    hold; otherwise the sums are held, and there are as many as registers hold.
+    """
+    n_outputs, n_inputs = arithmetic.weights.shape
+    most = _sums(arithmetic)
+    if n_inputs <= _most_held(arithmetic):
+        per_output = n_inputs * arithmetic.weights.dtype.itemsize + 8 * (MAX_DIMS + 1)
+        rest = limit - _OTHER_BYTES - 8 * n_inputs * (MAX_DIMS + 1)
+        most = max(most, min(_MOST_STREAMED, rest // per_output))
     passes = -(-n_outputs // most)
     bounds = [n_outputs * number // passes for number in range(passes + 1)]
-    return [slice(start, stop) for start, stop in zip(bounds, bounds[1:], strict=False)]
+    return [slice(start, stop) for start, stop in pairwise(bounds)]
+
+
+def _sums(arithmetic: Arithmetic) -> int:
+    return min(_MOST_SUMS, REGISTERS // arithmetic.registers)
+
+
+def _most_held(arithmetic: Arithmetic) -> int:
+    return min(_MOST_HELD, REGISTERS // arithmetic.registers)
 
 
 def plan(
@@ -69,8 +86,8 @@ def plan(
         if geometry.dims:
             return None
         layout = _table_layout(n_outputs)
-    sums = max(min(_MOST_SUMS, _REGISTERS // arithmetic.registers), 1)
-    held = by_value and n_outputs > min(sums, n_inputs) and n_inputs <= _MOST_HELD
+    many = n_outputs > min(_sums(arithmetic), n_inputs)
+    held = by_value and many and n_inputs <= _most_held(arithmetic)
     live = n_inputs if held else n_outputs
     width = geometry.width(max(taken.itemsize, made.itemsize), live, arithmetic.registers)
     weights = arithmetic.weights.T
@@ -113,9 +130,7 @@ def point_to_table(plan: Plan, address: int) -> None:
     plan.arguments["weights"] = address + 8 * int(plan.arguments["inputs"][0])
 
 
-def _layout(
-    n_inputs: int, n_outputs: int, dims: int, weight: np.dtype[Any]
-) -> np.dtype[Any]:
+def _layout(n_inputs: int, n_outputs: int, dims: int, weight: np.dtype[Any]) -> np.dtype[Any]:
     fields: list[tuple[Any, ...]] = [("in", "u8", (n_inputs,)), *_common_fields(n_outputs)]
     if dims:
         fields += [("shape", "i8", (dims,)), ("steps", "i8", ((n_inputs + n_outputs) * dims,))]

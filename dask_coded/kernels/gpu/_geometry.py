@@ -8,12 +8,12 @@ import numpy as np
 from dask_coded.kernels._layout import NDArray, coalesced
 from dask_coded.typing import AnyArray
 
-__all__ = ["Geometry", "geometry_of", "shadow"]
+__all__ = ["REGISTERS", "Geometry", "geometry_of", "shadow"]
 
 #: Bytes of the widest access of one thread.
 _ACCESS = 16
 #: Registers that sums or held inputs of one thread may take; more would leave too few threads.
-_REGISTERS = 64
+REGISTERS = 64
 
 
 class Geometry(NamedTuple):
@@ -40,7 +40,7 @@ class Geometry(NamedTuple):
             return 1
         width = max(_ACCESS // itemsize, 1)
         while width > 1 and (
-            live * width * registers > _REGISTERS
+            live * width * registers > REGISTERS
             or any(pointer % (width * itemsize) for pointer in self.pointers)
         ):
             width //= 2

@@ -56,13 +56,21 @@ template <typename S> struct Cartesian {
   }
 };
 
-// Real weights on complex elements: both parts alike, and neither sees the other's NaN.
+// Real weights on elements that are or become complex: both parts alike, and neither sees the other's NaN.
 template <typename S> struct Scaled {
   typedef S Weight;
   typedef Complex<S> Sum;
   static __device__ __forceinline__ bool nonzero(Weight w) { return w != 0; }
   static __device__ __forceinline__ void settle(Sum&, const Modulus&) {}
   static __device__ __forceinline__ void clear(Sum& sum) { sum.re = 0; sum.im = 0; }
+  template <typename In>
+  static __device__ __forceinline__ Complex<S> taken(In x, const Modulus&, bool&)
+  {
+    Complex<S> wide;
+    wide.re = (S)widened(x);
+    wide.im = 0;
+    return wide;
+  }
   template <typename P>
   static __device__ __forceinline__ Complex<S> taken(Complex<P> x, const Modulus&, bool&)
   {
