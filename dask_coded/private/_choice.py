@@ -47,7 +47,7 @@ def choose_code(
             if best is None or cost < best[0]:
                 best = cost, PrivateEntangled(n_workers, m, p, n, colluding, field)
     if best is None:
-        raise ParameterError(too_few(n_workers, colluding, parity, 2 * colluding + 1))
+        raise ParameterError(_too_few(n_workers, colluding, parity, 2 * colluding + 1))
     return best[1]
 
 
@@ -63,11 +63,11 @@ def choose_batch_code(
     """
     needed = 2 * (n_pairs + colluding - 1) + 1
     if n_workers < needed + parity:
-        raise ParameterError(too_few(n_workers, colluding, parity, needed))
+        raise ParameterError(_too_few(n_workers, colluding, parity, needed))
     return PrivateLagrange(n_workers, n_pairs, 2, colluding, field)
 
 
-def too_few(n_workers: int, colluding: int, parity: int, needed: int) -> str:
+def _too_few(n_workers: int, colluding: int, parity: int, needed: int) -> str:
     """What to say when no code fits."""
     return (
         f"with {colluding} colluding workers {needed} results are needed at least, and with "

@@ -124,25 +124,25 @@ def _chosen(
 ) -> tuple[int, int]:
     """The bits as given, none for integers, and as many as fit where they are open."""
     sizes = [_largest(a), _largest(b)]
-    given = [0 if x.dtype.kind != "f" else f for x, f in zip((a, b), bits, strict=True)]
+    given = [f if x.dtype.kind == "f" else 0 for x, f in zip((a, b), bits, strict=True)]
     # How large the entries of both may get, multiplied with each other, in powers of two.
     room = math.log2((field.p - 1) / 2 / max(a.shape[-1], 1))
-    taken = [
-        None if f is None else math.log2(max(size, 2.0**-_LARGEST_SCALE)) + f
-        for size, f in zip(sizes, given, strict=True)
-    ]
     found = []
-    for own, other, size in ((0, 1, sizes[0]), (1, 0, sizes[1])):
-        fixed = given[own]
+    for own, other in ((0, 1), (1, 0)):
+        size, fixed, theirs = sizes[own], given[own], given[other]
         if fixed is None:
-            theirs = taken[other]
-            share = room / 2 if theirs is None else room - theirs
-            # Half a bit of room for rounding up; and nothing is gained beyond the last bit of a
-            # float, nor is there a scale for zeros.
-            fixed = math.floor(share - 0.5 - math.log2(size)) if size else 0
+            share = room / 2 if theirs is None else room - _rounded_bits(sizes[other], theirs)
+            limit = share if share < 1 else math.log2(2.0**share - 0.5)
+            fixed = math.floor(limit - math.log2(size)) if size else 0
             fixed = max(-_LARGEST_SCALE, min(fixed, _LARGEST_SCALE))
         found.append(fixed)
     return found[0], found[1]
+
+
+def _rounded_bits(size: float, bits: int) -> float:
+    """Logarithm of what ``size * 2 ** bits`` may be rounded to."""
+    exponent = math.log2(size) + bits if size else -math.inf
+    return exponent if exponent > 50 else max(0.0, math.log2(2.0**exponent + 0.5))
 
 
 def _rounded(x: NDArray, bits: int) -> NDArray:

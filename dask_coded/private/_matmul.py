@@ -15,7 +15,7 @@ from dask_coded.errors import (
     UnsupportedOperationError,
 )
 from dask_coded.fields import PrimeField
-from dask_coded.private._choice import choose_batch_code, choose_code, too_few
+from dask_coded.private._choice import choose_batch_code, choose_code
 from dask_coded.private._fixed_point import FractionBits, check_bits, result_dtype
 from dask_coded.private._product import Job, multiply
 from dask_coded.private._trusted import multiply_on_trusted
@@ -241,9 +241,8 @@ def _check_code(
         raise ParameterError(f"field={field!r} was asked for, {code!r} has another; give one")
     if len(code.workers) > n_workers:
         raise ParameterError(
-            f"{code!r} needs {len(code.workers)} untrusted workers, one for each share or group "
-            f"of sub-tasks, there are {n_workers}: two on one would tell it more. "
-            + too_few(n_workers, code.colluding, 0, len(code.workers)).partition(". ")[2]
+            f"{code!r} needs {len(code.workers)} untrusted workers, there are {n_workers}, and two "
+            "workers' shares on one would tell it more. Add workers, or take a smaller code"
         )
     batch = code.operation == "polynomial"
     fits = a.ndim == 3 if batch else a.ndim == 2
