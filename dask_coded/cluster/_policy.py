@@ -52,6 +52,10 @@ class GroupView:
     """Of the idle shares, those which are outputs that nobody wants any more."""
     at_rest: bool = False
     """Whether the outputs are there to stay: only those that were lost are decoded."""
+    on_demand: bool = False
+    """Whether shares that are no output run only when an output is late."""
+    due: float | None = None
+    """From when the outputs are late, as far as shares run only then; None if that is not known."""
     lost: frozenset[int] = frozenset()
     """Of the missing outputs, those that had arrived before."""
     slow: frozenset[str] = frozenset()
@@ -121,8 +125,15 @@ class Patience:
     slow_factor: float = 0.05
     """The same for workers that were late lately."""
     minimum: float = 0.005
+    cohort_factor: float = 3.0
+    """How much longer than others like it an output may take before shares run that replace it."""
+    slow_cohort_factor: float = 1.25
+    """The same for workers that were late lately."""
+    cohort_minimum: float = 0.05
     evict_after: float = 15.0
     """How long a suspect may block a group before it is removed."""
+    rebuild_after: float = 5.0
+    """How long a suspect may keep its share of an encoded matrix unfinished."""
 
 
 class Verdict(StrEnum):
@@ -136,6 +147,7 @@ class Verdict(StrEnum):
     INACCURATE = "decodable, but too inaccurate; waiting for another share"
     LAST = "decodable, inaccurate, and no other share can come"
     WAIT = "waiting for more shares"
+    PUNCTUAL = "not late yet; nothing else is started"
     ERASED = "too many shares raised exceptions"
     BLOCKED = "what is missing is held by silent workers"
     PLAIN = "not enough shares of this group were asked for; runs as plain tasks"
@@ -175,7 +187,7 @@ class Policy:
 
     def _decodable(self, view: GroupView, now: float) -> Decision:
         if view.at_rest:
-            return self._at_rest(view)
+            return self._at_rest(view, now)
         decoder = view.code.decoder(view.usable)
         tolerance = DEFAULT_TOLERANCE if view.tolerance is None else view.tolerance
         accurate = view.code.field.exact or decoder.amplification * view.eps <= tolerance
@@ -190,6 +202,9 @@ class Policy:
             if deadline > now:
                 return Decision(decodable=True, wake_at=deadline, reason=Verdict.PATIENT)
         late = {share for share, worker in view.running.items() if worker is not None}
+        if view.on_demand:
+            # What was started to replace an output had no time to be late.
+            late &= set(view.missing.values())
         return Decision(
             decodable=True,
             # What is compared is read, with weight in an output or without.
@@ -201,16 +216,27 @@ class Policy:
             reason=Verdict.DECODE if accurate else Verdict.LAST,
         )
 
-    @staticmethod
-    def _at_rest(view: GroupView) -> Decision:
-        """Decode what was lost, or cannot come; whatever is under way belongs where it runs."""
+    def _at_rest(self, view: GroupView, now: float) -> Decision:
+        """Decode what was lost, or cannot come; whatever is under way belongs where it runs.
+
+        To rebuild a share moves as much data as all of a block's survivors, and products do
+        without it: one that a suspect is making gets the time to come after all.
+        """
+        rebuild_at = self.patience.rebuild_after + (
+            now if view.suspect_since is None else view.suspect_since
+        )
         outputs = tuple(
             output
             for output, share in view.missing.items()
-            if output in view.lost or share not in view.running
+            if output in view.lost
+            or (share not in view.running and (share not in view.stalled or now >= rebuild_at))
         )
         if not outputs:
-            return Decision(decodable=True, reason=Verdict.SETTLING)
+            return Decision(
+                decodable=True,
+                wake_at=rebuild_at if view.stalled and now < rebuild_at else None,
+                reason=Verdict.SETTLING,
+            )
         decoder = view.code.decoder(view.usable)
         return Decision(
             decodable=True,
@@ -253,6 +279,9 @@ class Policy:
         stuck = any(share is None or share not in view.running for share in view.missing.values())
         spare = view.idle if stuck else view.idle - view.consumed
         if spare and self._would_help(view, coming | spare):
+            late = view.due is not None and now >= view.due
+            if view.on_demand and not stuck and not late:
+                return Decision(wake_at=view.due, reason=Verdict.PUNCTUAL)
             return Decision(launch=tuple(sorted(spare)), reason=Verdict.WAIT)
         # Where no other share can stand in for a missing output, only its own one gives it.
         own = view.idle.intersection(share for share in view.missing.values() if share is not None)

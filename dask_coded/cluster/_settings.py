@@ -52,6 +52,7 @@ class Settings:
                 slow_factor=float(_setting("coded.patience.slow-factor")),
                 minimum=_seconds("coded.patience.minimum"),
                 evict_after=_seconds("coded.evict-after"),
+                rebuild_after=_seconds("coded.rebuild-after"),
             ),
             suspicion=Suspicion(
                 factor=float(_setting("coded.suspicion.factor")),

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dask_coded.cluster import Decision, GroupView, Patience, Policy, Verdict
-from dask_coded.codes import LT, MDS, MatDot, Replication, Uncoded
+from dask_coded.codes import LT, MDS, MatDot, Repair, Replication, Uncoded
 
 POLICY = Policy(Patience(factor=0.5, slow_factor=0.1, minimum=0.0, evict_after=5.0))
 CODE = MDS(5, k=3)
@@ -191,3 +191,25 @@ def test_whatever_arrives_something_happens(data: st.DataObject, code: Any) -> N
             or decision.blocked_by
             or decision.wake_at is not None
         )
+
+
+def at_rest(**known: Any) -> Decision:
+    """Five shares of an encoded matrix: outputs of their own group."""
+    code = Repair(CODE)
+    missing = {q: q for q in known.pop("missing")}
+    return decide(code=code, at_rest=True, missing=missing, **known)
+
+
+def test_a_share_at_rest_that_was_lost_is_rebuilt_at_once() -> None:
+    decision = at_rest(usable={0, 1, 2, 4}, missing={3}, lost=frozenset({3}), idle={3})
+    assert decision.decode_from is not None
+    assert decision.outputs == (3,)
+
+
+def test_a_suspect_may_finish_its_share_at_rest() -> None:
+    known = {"usable": {0, 1, 2}, "running": {3: "d"}, "stalled": {4: frozenset("e")}}
+    decision = at_rest(missing={3, 4}, suspect_since=97.0, **known)
+    assert decision.outputs is None
+    assert decision.wake_at == pytest.approx(102.0)
+    decision = at_rest(missing={3, 4}, suspect_since=94.9, **known)
+    assert decision.outputs == (4,)
