@@ -15,7 +15,7 @@ from dask_coded.array._plan import default_tolerance, linear_code, shortened
 from dask_coded.array._stripes import EncodedRows, Stripe
 from dask_coded.codes import AbstractLinearCode
 from dask_coded.errors import BlockShapeError, ParameterError, UnsupportedDtypeError
-from dask_coded.graph import encoded_rows, layered
+from dask_coded.graph import Verification, Verify, encoded_rows, layered
 
 __all__ = ["encode"]
 
@@ -29,6 +29,7 @@ def encode(
     code: AbstractLinearCode | None = None,
     adjoint: bool = False,
     tolerance: float | None = None,
+    verify: Verify | None = None,
 ) -> EncodedArray:
     """Encode a matrix whose products are wanted many times.
 
@@ -38,7 +39,8 @@ def encode(
         The matrix; rows are dealt evenly to as many blocks as the code has
         (columns, see `adjoint`).
     parity
-        Shares of each stripe that may be lost; 2 if not given (1 for integers).
+        Shares of each stripe that may be lost; 2 if not given (1 for integers), and as many as
+        `verify` takes.
     code
         A systematic code of one operand, instead of `parity`. The default has one share for each
         worker of the current client.
@@ -48,6 +50,9 @@ def encode(
         the same shares.
     tolerance
         Of products, as in :func:`dask_coded.coded_matmul`.
+    verify
+        Compare results in every product ``A @ x``, as in :func:`dask_coded.coded_matmul`;
+        :meth:`EncodedArray.verified` does the same later.
 
     Returns
     -------
@@ -75,11 +80,14 @@ def encode(
     _check(a, code, parity)
     if parity is None:
         parity = 2 if a.dtype.kind in "fc" else 1
+        if verify is not None:
+            parity = max(parity, Verification.asked(verify, inner=1).wrong + parity)
     workers = worker_count(current_client())
     tolerance = default_tolerance(a.dtype) if tolerance is None else float(tolerance)
     if adjoint and a.shape[1] > a.shape[0]:
-        return EncodedArray(_encoded(a.conj().T, code, parity, workers, tolerance), flipped=True)
-    return EncodedArray(_encoded(a, code, parity, workers, tolerance))
+        rows = _encoded(a.conj().T, code, parity, workers, tolerance)
+        return EncodedArray(rows, flipped=True).verified(verify)
+    return EncodedArray(_encoded(a, code, parity, workers, tolerance)).verified(verify)
 
 
 def _check(a: da.Array, code: AbstractLinearCode | None, parity: int | None) -> None:

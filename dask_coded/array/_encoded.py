@@ -11,11 +11,11 @@ from dask.base import DaskMethodsMixin
 from dask.threaded import get as threaded_get
 
 from dask_coded.array._client import current_client, prepare
-from dask_coded.array._products import adjoint_product, decoded, product
+from dask_coded.array._products import adjoint_product, decoded, product, verified_rows
 from dask_coded.array._stripes import EncodedRows, Stripe
 from dask_coded.codes import AbstractLinearCode
 from dask_coded.errors import BlockShapeError, UnsupportedOperationError
-from dask_coded.graph import layered
+from dask_coded.graph import Verify, layered
 
 __all__ = ["EncodedArray"]
 
@@ -113,10 +113,10 @@ class EncodedArray(DaskMethodsMixin):  # type: ignore[misc]
         return self.rows.keys
 
     def __dask_layers__(self) -> tuple[str, ...]:
-        return (self.name,)
+        return self.rows.__dask_layers__()
 
     def __dask_tokenize__(self) -> Any:
-        return (type(self).__name__, self.name, self.flipped)
+        return (type(self).__name__, self.name, self.flipped, self.rows.verify)
 
     # The descriptor itself: it follows the option array_optimize, as arrays do.
     __dask_optimize__ = da.Array.__dict__["__dask_optimize__"]
@@ -153,6 +153,30 @@ class EncodedArray(DaskMethodsMixin):  # type: ignore[misc]
         prepare(current_client())
         (persisted,) = dask.persist(self, **kwargs)
         return persisted  # type: ignore[no-any-return]
+
+    def verified(self, verify: Verify | None) -> "EncodedArray":
+        """The same shares, whose results are compared in every product ``A @ x``.
+
+        The length of each row is computed once, and kept with the shares by :meth:`persist`.
+
+        Parameters
+        ----------
+        verify
+            As in :func:`dask_coded.coded_matmul`; None trusts results again.
+
+        Raises
+        ------
+        ParameterError
+            If there is too little parity for what is asked.
+
+        Examples
+        --------
+        >>> from dask_coded import encode
+        >>> A = encode(np.ones((6, 4)), parity=2).verified("correct")
+        >>> (A @ np.ones(4)).compute(scheduler="sync")
+        array([4., 4., 4., 4., 4., 4.])
+        """
+        return replace(self, rows=verified_rows(self.rows, verify))
 
     # Products
 
@@ -203,6 +227,12 @@ class EncodedArray(DaskMethodsMixin):  # type: ignore[misc]
         client = current_client()
         prepare(client)
         if self.flipped:
+            if self.rows.verify is not None:
+                raise UnsupportedOperationError(
+                    "results are compared in products with the matrix whose rows are encoded, not "
+                    "with its transpose; encode(a.T, verify=...) for those, or use "
+                    "A.verified(None)"
+                )
             # Without a cluster nothing is late, and nobody would stop the helpers.
             return adjoint_product(self.rows, x, coded=client is not None)
         return product(self.rows, x)

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import dask.array as da
@@ -10,21 +11,26 @@ from dask.base import tokenize
 
 from dask_coded.array._stripes import EncodedRows
 from dask_coded.cluster import sliced_adjoint, sliced_matmul
+from dask_coded.codes import protects
+from dask_coded.errors import ParameterError
 from dask_coded.graph import (
     AdjointTerms,
     MatmulGroups,
     PlainArithmetic,
+    Verification,
+    Verify,
     adjoint_terms,
     decoded_rows,
     layered,
     product_tasks,
     reference,
     references,
+    row_length_tasks,
     sum_tasks,
 )
 from dask_coded.typing import AnyArray
 
-__all__ = ["adjoint_product", "decoded", "product"]
+__all__ = ["adjoint_product", "decoded", "product", "verified_rows"]
 
 #: An operand in memory of more bytes is sent to one worker, from which the others fetch it;
 #: a smaller one is sent with every task, and waits for nobody.
@@ -44,7 +50,7 @@ def product(rows: EncodedRows, x: Any) -> da.Array:
     if lazy and len(x.chunks[0]) > most:
         x = x.rechunk({0: -(-rows.columns // most)}, method="tasks")
     dtype = np.result_type(rows.dtype, x.dtype)
-    name = f"coded-matmul-{tokenize(rows.name, x, rows.tolerance)}"
+    name = f"coded-matmul-{tokenize(rows.name, x, rows.tolerance, rows.verify)}"
     columns = None if x.ndim == 1 else x.chunks[1] if lazy else (x.shape[1],)
     operands = [_operand(x, column) for column in range(1 if columns is None else len(columns))]
     tasks: dict[Any, Any] = {}
@@ -63,7 +69,9 @@ def product(rows: EncodedRows, x: Any) -> da.Array:
             dtype=str(dtype),
             chunks=(stripe.rows,) if columns is None else (stripe.rows, columns),
             first_row=first,
+            verify=rows.verify,
         )
+        known = rows.lengths(index) if rows.verify is not None and dtype.kind in "fc" else []
         a = {(0, s, 0): reference(key) for s, key in enumerate(rows.tiles(index))}
         b = {
             (column, share, 0): operand
@@ -76,6 +84,7 @@ def product(rows: EncodedRows, x: Any) -> da.Array:
                 lambda place, a=a: a,
                 lambda place, b=b: b,
                 PlainArithmetic(_times, str(dtype)),
+                {(0, share): reference(key) for share, key in enumerate(known)},
             )
         )
         first += len(stripe.rows)
@@ -148,6 +157,32 @@ def _dealt(y: AnyArray, row_chunks: tuple[int, ...]) -> da.Array:
     return da.concatenate(
         [da.from_array(piece, chunks=-1) for piece in pieces]  # type: ignore[no-untyped-call]
     )
+
+
+def verified_rows(rows: EncodedRows, verify: Verify | None) -> EncodedRows:
+    """The same rows with or without their lengths, which comparing results takes.
+
+    Raises
+    ------
+    ParameterError
+        If there is too little parity to detect, or to locate, as many as asked for.
+    """
+    if verify is None:
+        return replace(rows, verify=None)
+    eps = float(np.finfo(rows.dtype).eps) if rows.dtype.kind in "fc" else 0.0
+    asked = Verification.asked(verify, rows.columns, eps)
+    for stripe in rows.stripes:
+        if not protects(stripe.code, range(stripe.code.n_shares), asked.wrong):
+            raise ParameterError(
+                f"verify={verify!r} takes {asked.wrong + 1} surplus results, more than there are "
+                f"of {stripe.code!r}; encode with parity={asked.wrong + 1} or more"
+            )
+    if rows.verify is None:
+        lengths: dict[Any, Any] = {}
+        for index in range(len(rows.stripes)):
+            lengths |= row_length_tasks(rows.tiles(index), rows.lengths(index))
+        rows = replace(rows, graph=layered(f"{rows.name}-lengths", lengths, [rows]))
+    return replace(rows, verify=asked)
 
 
 def decoded(rows: EncodedRows) -> da.Array:

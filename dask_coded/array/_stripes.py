@@ -8,6 +8,7 @@ import numpy as np
 
 from dask_coded.codes import AbstractLinearCode
 from dask_coded.fields import PAIRED
+from dask_coded.graph import Verification
 
 __all__ = ["EncodedRows", "Stripe"]
 
@@ -40,6 +41,8 @@ class EncodedRows:
     columns: int
     dtype: np.dtype[Any]
     tolerance: float
+    verify: Verification | None = None
+    """How products deal with wrong results; the graph then has the lengths of all rows, too."""
 
     @property
     def row_chunks(self) -> tuple[int, ...]:
@@ -59,10 +62,18 @@ class EncodedRows:
         """Keys of all shares of a stripe."""
         return [(self.name, stripe, share) for share in range(self.stripes[stripe].code.n_shares)]
 
+    def lengths(self, stripe: int) -> list[Any]:
+        """Keys of the row lengths of all shares of a stripe."""
+        return [(f"{self.name}-lengths", stripe, share) for _, _, share in self.tiles(stripe)]
+
     @property
     def keys(self) -> list[Any]:
-        """Keys of all shares."""
-        return [key for stripe in range(len(self.stripes)) for key in self.tiles(stripe)]
+        """Keys of all that is kept: first of all shares, then of their row lengths if any."""
+        stripes = range(len(self.stripes))
+        tiles = [key for stripe in stripes for key in self.tiles(stripe)]
+        if self.verify is None:
+            return tiles
+        return tiles + [key for stripe in stripes for key in self.lengths(stripe)]
 
     # Enough of a Dask collection to be a dependency of a layer.
 
@@ -70,7 +81,8 @@ class EncodedRows:
         return self.graph
 
     def __dask_layers__(self) -> tuple[str, ...]:
-        return (self.name,)
+        names = (self.name, f"{self.name}-lengths")
+        return tuple(name for name in names if name in self.graph.layers)
 
     def array(self, graph: Any, name: str, chunks: Any, dtype: Any) -> da.Array:
         """A Dask array of NumPy chunks."""

@@ -28,6 +28,7 @@ from dask_coded.graph._rows import decoded_rows as decoded_rows
 from dask_coded.graph._rows import encoded_rows as encoded_rows
 from dask_coded.graph._rows import reference as reference
 from dask_coded.graph._rows import references as references
+from dask_coded.graph._rows import row_length_tasks as row_length_tasks
 from dask_coded.graph._sides import Side as Side
 from dask_coded.graph._sides import generators_of as generators_of
 from dask_coded.graph._sides import splits_of as splits_of
@@ -84,6 +85,7 @@ __all__ = [
     "reference",
     "references",
     "rewrite",
+    "row_length_tasks",
     "row_lengths",
     "spec_of",
     "splits_of",

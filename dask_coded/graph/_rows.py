@@ -10,10 +10,11 @@ from dask_coded.codes import AbstractLinearCode, Repair
 from dask_coded.fields import Field
 from dask_coded.graph._arithmetic import Unfit, checked_mixture, given_up, mixed
 from dask_coded.graph._build import Work, group_tasks
+from dask_coded.graph._measured import row_lengths
 from dask_coded.graph._tasks import Shape
 from dask_coded.typing import AnyArray, Array
 
-__all__ = ["decoded_rows", "encoded_rows", "reference", "references"]
+__all__ = ["decoded_rows", "encoded_rows", "reference", "references", "row_length_tasks"]
 
 
 def reference(key: Key) -> TaskRef:
@@ -95,6 +96,13 @@ def decoded_rows(
         dtype=dtype,
         tolerance=tolerance,
     )
+
+
+def row_length_tasks(tiles: Sequence[Key], lengths: Sequence[Key]) -> dict[Key, Task]:
+    """Tasks that measure the rows of some tiles, each where its tile is."""
+    return {
+        key: Task(key, row_lengths, TaskRef(tile)) for tile, key in zip(tiles, lengths, strict=True)
+    }
 
 
 def _as_it_is(block: Any) -> Any:
