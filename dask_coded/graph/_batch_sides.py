@@ -62,8 +62,10 @@ def batch_sides(code: AbstractCode, pairs: Sequence[Pair]) -> BatchSides:
     """
     lefts, rights = (tuple(dict.fromkeys(names)) for names in zip(*pairs, strict=True))
     if isinstance(code, FlexibleCSA):
-        named = tuple((lefts[i], rights[j]) for i, j in code.pairs if i < len(lefts))
-        if set(named) == set(pairs) and len(named) == len(code.pairs):
+        if code.operand_grids == ((len(lefts),), (len(rights),)) and set(pairs) == {
+            (lefts[i], rights[j]) for i, j in code.pairs
+        }:
+            named = tuple((lefts[i], rights[j]) for i, j in code.pairs)
             terms = (code.generator(0),), (code.generator(1),)
             return BatchSides(code, named, lefts, rights, *terms)
         numbers = [(lefts.index(a), rights.index(b)) for a, b in pairs]

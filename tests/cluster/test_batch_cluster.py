@@ -1,0 +1,128 @@
+"""A batch of products on real worker processes, one of which is frozen and one killed.
+
+Nothing is thawed before the results are there: if they come at all, nobody waited for the frozen.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import pytest
+from distributed import Client, Event
+
+from dask_coded.array import coded_matmul_batch, plan_matmul_batch
+from dask_coded.cluster import report
+from dask_coded.codes import FlexibleCSA, Lagrange
+from dask_coded.testing import EmulatedCluster, assert_clean
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
+
+CYCLE = [(0, 0), (1, 0), (1, 1), (2, 1), (2, 2), (0, 2)]
+STAR = [(0, j) for j in range(4)]
+
+
+def hang_in_products(dask_worker: Any) -> None:
+    """Let products of this worker say that they have begun, and wait."""
+    from distributed import Event
+
+    from dask_coded.cluster import _slices
+
+    def hanging(a: Any, b: Any) -> Any:
+        Event("hanging").set()
+        Event("go on").wait()
+        return a @ b
+
+    _slices.sliced_matmul = hanging
+
+
+def values(shape: tuple[int, int], dtype: str, seed: int) -> np.ndarray:
+    stream = np.random.default_rng(seed)
+    if np.dtype(dtype).kind in "iu":
+        return stream.integers(-1000, 1000, shape).astype(dtype)
+    drawn = stream.standard_normal((2, *shape))
+    return (drawn[0] + 1j * drawn[1] if np.dtype(dtype).kind == "c" else drawn[0]).astype(dtype)
+
+
+def batch(edges: list[tuple[int, int]], dtype: str) -> tuple[list[Any], list[np.ndarray]]:
+    """Pairs of 2 x 2 chunks each, and their products by NumPy."""
+    left = [values((60, 80), dtype, seed) for seed in range(3)]
+    right = [values((80, 40), dtype, 10 + seed) for seed in range(4)]
+    lefts = [da.from_array(x, chunks=(30, 40)) for x in left]
+    rights = [da.from_array(x, chunks=(40, 20)) for x in right]
+    return [(lefts[i], rights[j]) for i, j in edges], [left[i] @ right[j] for i, j in edges]
+
+
+def check(found: list[np.ndarray], expected: list[np.ndarray]) -> None:
+    for value, product in zip(found, expected, strict=True):
+        assert value.dtype == product.dtype
+        if product.dtype.kind in "iu":
+            np.testing.assert_array_equal(value, product)
+        else:
+            eps = np.finfo(product.dtype).eps
+            assert np.abs(value - product).max() <= 1e4 * eps * np.abs(product).max()
+
+
+@pytest.fixture
+def cluster() -> Iterator[tuple[EmulatedCluster, Client]]:
+    with EmulatedCluster(8) as cluster, cluster.client() as client:
+        yield cluster, client
+        for name in cluster.workers:
+            cluster.thaw(name)
+        Event("go on").set()
+        assert_clean(client)
+
+
+def decoded(client: Client) -> int:
+    return int(report(client).totals["decoded"])
+
+
+def test_one_worker_frozen_and_one_killed(cluster: tuple[EmulatedCluster, Client]) -> None:
+    """Every dtype while a worker hangs in its shares, then frozen, then with another one killed."""
+    nodes, client = cluster
+    coded = [
+        (CYCLE, "float64", {"code": FlexibleCSA.for_pairs(CYCLE, 3)}),
+        (CYCLE, "float32", {"code": FlexibleCSA.for_pairs(CYCLE, 3, apart=True)}),
+        (CYCLE, "complex128", {"code": Lagrange(14, k=6, degree=2)}),
+        (STAR, "int64", {"parity": 1}),
+    ]
+    for edges, dtype, options in coded:
+        pairs, expected = batch(edges, dtype)
+        check(client.gather(client.compute(coded_matmul_batch(pairs, **options))), expected)
+    client.run(hang_in_products, workers=[nodes.workers["w1"].address])
+    pairs, expected = batch(CYCLE, "float64")
+    futures = client.compute(coded_matmul_batch(pairs, **coded[0][2]))
+    Event("hanging").wait()
+    nodes.freeze("w1")
+    check(client.gather(futures), expected)
+    del futures
+    for number, (edges, dtype, options) in enumerate(coded):
+        pairs, expected = batch(edges, dtype)
+        futures = client.compute(coded_matmul_batch(pairs, **options))
+        if number == 0:
+            nodes.kill("w2")
+        check(client.gather(futures), expected)
+        del futures
+
+
+def test_late_shares_are_decoded(cluster: tuple[EmulatedCluster, Client]) -> None:
+    """What a worker hangs in is decoded from parity, though the worker is in good health."""
+    nodes, client = cluster
+    pairs, expected = batch(CYCLE, "float64")
+    outputs = coded_matmul_batch(pairs, code=FlexibleCSA.for_pairs(CYCLE, 2))
+    client.run(hang_in_products, workers=[nodes.workers["w1"].address])
+    futures = client.compute(outputs)
+    check(client.gather(futures), expected)
+    assert decoded(client) > 0
+    Event("go on").set()
+    del futures
+
+
+def test_the_plan_sees_the_workers(cluster: tuple[EmulatedCluster, Client]) -> None:
+    _, client = cluster
+    pairs, expected = batch(CYCLE, "float64")
+    plan = plan_matmul_batch(pairs)
+    assert plan.codewords
+    for codeword, _, _ in plan.codewords:
+        assert codeword.code.tolerated_workers(8) >= 2
+    check(client.gather(client.compute(coded_matmul_batch(pairs))), expected)
