@@ -34,13 +34,13 @@ def row_lengths(a: AnyArray) -> AnyArray:
     # What underflows in squares counts as if it just did not.
     least = a.shape[-1] * float(info.tiny)
     with np.errstate(over="ignore", invalid="ignore"):
-        squares = _row_squares(a)
-        if not np.isfinite(squares).all():
-            size = float(np.abs(a).max(initial=0.0))
-            if not np.isfinite(size):
-                return np.sqrt(squares)
-            return np.sqrt(_row_squares(a / size) + least) * size
-    return np.sqrt(squares + least)
+        lengths = np.sqrt(_row_squares(a) + least)
+        beyond = ~np.isfinite(lengths)
+        if beyond.any():
+            rows = a[beyond]
+            sizes = np.abs(rows).max(axis=-1, initial=0.0)
+            lengths[beyond] = sizes * np.sqrt(_row_squares(rows / sizes[:, None]))
+    return lengths
 
 
 def _row_squares(a: AnyArray) -> AnyArray:

@@ -402,7 +402,7 @@ def unit_rounding(
     >>> everyone = tuple(range(4))
     >>> bound = unit_rounding(how, code, everyone, code.checker(everyone), np.dtype("f8"), 100)
     >>> print(f"{bound:.0e}")
-    4e-14
+    3e-14
     """
     unit = float(np.finfo(dtype).eps) / 2
     n, count = max(1, verification.inner), len(shares)
