@@ -1,12 +1,24 @@
-"""Weighted sums of blocks, the primitive behind every encode and decode."""
+"""Weighted sums of blocks, the primitive behind every encode and decode; distances and top-k."""
 
 from dask_coded.kernels._backends import Backend as Backend
 from dask_coded.kernels._backends import register_backend as register_backend
 from dask_coded.kernels._combine import combine as combine
+from dask_coded.kernels._neighbors import candidate_distances as candidate_distances
+from dask_coded.kernels._neighbors import candidate_products as candidate_products
+from dask_coded.kernels._neighbors import fuse_distances as fuse_distances
+from dask_coded.kernels._neighbors import top_k as top_k
 from dask_coded.kernels._numpy import combine_numpy as _combine_numpy
 from dask_coded.kernels.gpu._combine import combine_cupy as _combine_cupy
 
-__all__ = ["Backend", "combine", "register_backend"]
+__all__ = [
+    "Backend",
+    "candidate_distances",
+    "candidate_products",
+    "combine",
+    "fuse_distances",
+    "register_backend",
+    "top_k",
+]
 
 register_backend("numpy", _combine_numpy)
 register_backend("cupy", _combine_cupy)

@@ -7,7 +7,7 @@ from dask_coded.errors import ParameterError, UnsupportedDtypeError
 from dask_coded.fields import Field
 from dask_coded.typing import AnyArray, Array
 
-__all__ = ["Backend", "backend_for", "register_backend"]
+__all__ = ["Backend", "backend_for", "library_of", "register_backend"]
 
 
 class Backend(Protocol):
@@ -75,7 +75,12 @@ def backend_for(blocks: Sequence[AnyArray]) -> Backend:
     UnsupportedDtypeError
         If an array type is of no registered library, or blocks come from two libraries.
     """
-    names = {kind: _registered_name(kind) for kind in {type(block) for block in blocks}}
+    return _BACKENDS[library_of(blocks)]
+
+
+def library_of(arrays: Sequence[AnyArray]) -> str:
+    """Top-level module of the one library of all arrays, with the errors of `backend_for`."""
+    names = {kind: _registered_name(kind) for kind in {type(array) for array in arrays}}
     for kind, name in names.items():
         if name is None:
             raise UnsupportedDtypeError(
@@ -90,7 +95,7 @@ def backend_for(blocks: Sequence[AnyArray]) -> Backend:
             f"blocks of one call must live in one library; got {', '.join(sorted(found))}. "
             "Convert them to one"
         )
-    return _BACKENDS[found.pop()]
+    return found.pop()
 
 
 def _registered_name(kind: type) -> str | None:

@@ -10,7 +10,16 @@ from dask_coded.errors import DeviceError, DeviceMemoryError
 from dask_coded.kernels.gpu._source import OPTIONS, Specialization
 from dask_coded.typing import AnyArray
 
-__all__ = ["cupy", "launch", "parameter_bytes", "require_device", "reserved", "shared_device"]
+__all__ = [
+    "THREADS",
+    "cupy",
+    "launch",
+    "multiprocessors",
+    "parameter_bytes",
+    "require_device",
+    "reserved",
+    "shared_device",
+]
 
 #: Threads of a block. Kernels are compiled for no more.
 THREADS = 256
@@ -115,6 +124,11 @@ def launch(
     blocks = min(-(-n_items // threads), _RESIDENT * _multiprocessors(module, device.id))
     kernel = _kernel(module, specialization, device.id)
     kernel((max(blocks, 1),), (threads,), (arguments,))
+
+
+def multiprocessors(module: Any) -> int:
+    """Multiprocessors of the current device."""
+    return _multiprocessors(module, module.cuda.Device().id)
 
 
 def parameter_bytes(module: Any) -> int:

@@ -183,6 +183,12 @@ class DeviceArray:
         with np.errstate(all="ignore"):
             return self.placed(self._host.astype(dtype))
 
+    def __lt__(self, other: Any) -> Any:
+        return self.placed(np.asarray(self._host < plain(other)))
+
+    def any(self) -> Any:
+        return self.placed(np.asarray(self._host.any()))
+
     def min(self) -> Any:
         return self.placed(np.asarray(self._host.min()))
 

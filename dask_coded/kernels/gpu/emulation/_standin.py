@@ -31,6 +31,7 @@ _SHARED_FUNCTIONS = (
     "partition",
     "searchsorted",
     "stack",
+    "take_along_axis",
 )
 
 
