@@ -3,11 +3,13 @@
 import asyncio
 import logging
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dask.typing import Key
 from distributed.metrics import time
 
+from dask_coded.cluster._cohorts import Cohorts
 from dask_coded.cluster._group import Group, Health, addresses
 from dask_coded.cluster._isolation import Isolation
 from dask_coded.cluster._placement import acquainted, decode_worker, homes, spread
@@ -51,6 +53,7 @@ class Conductor:
         self._slow: dict[str, float] = {}
         self._slow_memory = settings.slow_memory
         self._policy = Policy(settings.patience)
+        self._cohorts = Cohorts(settings.patience)
         self._member: dict[Key, Group] = {}
         self._dirty: dict[str, Group] = {}
         self._soon: asyncio.Handle | None = None
@@ -101,6 +104,7 @@ class Conductor:
                 group = Group(spec, submitted=time())
                 self.groups[spec.group] = group
                 self._member.update(dict.fromkeys(group.keys, group))
+                self._cohorts.join(group)
             fresh[spec.group] = group
             self.state.cut_parity(key)
         for group in fresh.values():
@@ -132,6 +136,7 @@ class Conductor:
             if self._member.get(key) is group:
                 del self._member[key]
         self.groups.pop(group.spec.group, None)
+        self._cohorts.leave(group)
         if not group.announced:
             self.history.add(entry_of(group, None))
         if not self.groups:
@@ -179,7 +184,10 @@ class Conductor:
             del group.decoding[key]
             self.state.restore(key)
         now = time()
-        view = group.view(self.state, self.health())
+        health = self.health()
+        view = group.view(self.state, health)
+        if view.on_demand and view.missing:
+            view = replace(view, due=self._cohorts.due(group, health.slow))
         decision = self._policy.decide(view, now)
         logger.debug("%s: %s", group.spec.group, decision)
         group.arrived.update(group.output_of.values() - view.missing.keys())
@@ -191,6 +199,8 @@ class Conductor:
             group.decodable_since = now
         if decision.resolved:
             self._resolve(group, decision, now)
+            for other in self._cohorts.finished(group, now):
+                self.note(other)
         else:
             self._apply(group, view, decision, now)
 

@@ -152,6 +152,7 @@ class Group:
             idle=frozenset(idle),
             consumed=frozenset(consumed),
             at_rest=self.spec.at_rest,
+            on_demand=self.spec.cohort is not None,
             lost=frozenset(self.arrived & missing),
             missing={q: self.share_of.get(self.spec.output_keys[q]) for q in missing},
             slow=health.slow,

@@ -1,0 +1,84 @@
+"""Groups that run beside each other and are alike: what one of them may be expected to take.
+
+The helpers of such a group run only when its output is late. It has nothing of its own to tell
+that by, because nothing else of it runs; but others like it do.
+"""
+
+from dataclasses import dataclass, field
+from statistics import median
+
+from dask_coded.cluster._group import Group
+from dask_coded.cluster._policy import Patience
+
+__all__ = ["Cohorts"]
+
+
+@dataclass
+class _Cohort:
+    size: int = 0
+    took: dict[str, float] = field(default_factory=dict)
+    """Seconds from being placed to the result, by group."""
+    known_since: float | None = None
+    """When half of the outputs had come."""
+    unfinished: dict[str, Group] = field(default_factory=dict)
+
+
+class Cohorts:
+    """All cohorts of a scheduler; groups of none pass through.
+
+    Parameters
+    ----------
+    patience
+        How much longer than others an output may take.
+    """
+
+    def __init__(self, patience: Patience) -> None:
+        self._patience = patience
+        self._cohorts: dict[str, _Cohort] = {}
+
+    def join(self, group: Group) -> None:
+        """A group was submitted."""
+        if group.spec.cohort is not None:
+            cohort = self._cohorts.setdefault(group.spec.cohort, _Cohort())
+            cohort.size += 1
+            cohort.unfinished[group.spec.group] = group
+
+    def leave(self, group: Group) -> None:
+        """A group has ended."""
+        cohort = self._cohorts.get(group.spec.cohort or "")
+        if cohort is not None:
+            cohort.unfinished.pop(group.spec.group, None)
+            if not cohort.unfinished:
+                del self._cohorts[str(group.spec.cohort)]
+
+    def finished(self, group: Group, now: float) -> list[Group]:
+        """An output has come; returns the groups whose outputs are now known to be late or not."""
+        cohort = self._cohorts.get(group.spec.cohort or "")
+        took = group.took.get(_own(group))
+        if cohort is None or took is None:
+            return []
+        cohort.took.setdefault(group.spec.group, took)
+        if cohort.known_since is not None or 2 * len(cohort.took) < cohort.size:
+            return []
+        cohort.known_since = now
+        return [other for other in cohort.unfinished.values() if not other.resolved]
+
+    def due(self, group: Group, slow: frozenset[str]) -> float | None:
+        """From when the output of a group is late; None if that is not known yet."""
+        cohort = self._cohorts.get(group.spec.cohort or "")
+        if cohort is None or cohort.known_since is None:
+            return None
+        own = _own(group)
+        started = group.started.get(own)
+        patience = self._patience
+        expected = group.ran_on.get(own) in slow
+        factor = patience.slow_cohort_factor if expected else patience.cohort_factor
+        wait = max(patience.cohort_minimum, factor * median(cohort.took.values()))
+        if started is None:
+            return cohort.known_since + wait
+        return max(cohort.known_since, started + wait)
+
+
+def _own(group: Group) -> int:
+    """The share that is the output."""
+    return next(group.share_of[key] for key in group.output_of if key in group.share_of)
