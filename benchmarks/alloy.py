@@ -151,7 +151,8 @@ def simulated(delay: Any, count: int) -> None:
 def digits(count: int) -> None:
     print(f"\namplification over {count} random orders: at the first set that decodes, and two on")
     print(
-        f"{'code':30} {'p50':>9} {'p95':>9} {'p99':>9} {'worst':>9}   {'two on: p50':>11} {'worst':>9}"
+        f"{'code':30} {'p50':>9} {'p95':>9} {'p99':>9} {'worst':>9}   {'two on: p50':>11} "
+        f"{'worst':>9}"
     )
     for name, code in {**CODES, **FINER}.items():
         stream = np.random.default_rng(2)
