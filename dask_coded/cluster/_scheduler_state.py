@@ -337,7 +337,8 @@ class SchedulerState:
         for key, home in homes.items():
             ts = self.scheduler.tasks.get(key)
             holders = set() if ts is None else ts.who_has or set()
-            if ts is None or home not in {ws.address for ws in holders}:
+            # A home that retires gives its results away, and a silent one keeps them from others.
+            if ts is None or home not in {ws.address for ws in holders & self.scheduler.running}:
                 continue
             for ws in holders:
                 # A task that runs there may be reading its copy.
