@@ -8,6 +8,7 @@ from dask_coded.kernels._neighbors import candidate_products as candidate_produc
 from dask_coded.kernels._neighbors import fuse_distances as fuse_distances
 from dask_coded.kernels._neighbors import top_k as top_k
 from dask_coded.kernels._numpy import combine_numpy as _combine_numpy
+from dask_coded.kernels._warm_up import warm_up as warm_up
 from dask_coded.kernels.gpu._combine import combine_cupy as _combine_cupy
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "fuse_distances",
     "register_backend",
     "top_k",
+    "warm_up",
 ]
 
 register_backend("numpy", _combine_numpy)

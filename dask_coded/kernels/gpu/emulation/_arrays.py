@@ -1,11 +1,15 @@
 """Arrays of a stand-in for CuPy: host memory behind the wall that a device has around it."""
 
+from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
+from weakref import WeakSet
 
 import numpy as np
 
-__all__ = ["Device", "DeviceArray", "StandIn", "plain"]
+from dask_coded.kernels.gpu.emulation._host import Job
+
+__all__ = ["Device", "DeviceArray", "Recorded", "StandIn", "plain"]
 
 _ALIGNMENT = 512
 
@@ -46,15 +50,50 @@ class StandIn:
         """Current device, last."""
         self.launches: list[tuple[str, str]] = []
         """Kernel and source of each launch."""
+        self.recorded: list[Recorded] | None = None
+        """Launches to be repeated under a sanitizer; a list to start recording."""
+        self._live: WeakSet[Memory] = WeakSet()
 
-    def memory(self, n_bytes: int) -> Any:
+    def memory(self, n_bytes: int) -> "Memory":
         """Aligned bytes, which count until they are gone."""
         if self.used + n_bytes > self.limit:
             raise OutOfMemoryError(
                 f"Out of memory allocating {n_bytes:,} bytes (allocated so far: {self.used:,} "
                 "bytes)."
             )
-        return Memory(self, n_bytes)
+        memory = Memory(self, n_bytes)
+        self._live.add(memory)
+        return memory
+
+    def record(self, kernel: str, source: str, job: Job, run: Callable[[], None]) -> None:
+        """Run a launch, and keep it with all memory before and after if that is asked for."""
+        self.launches.append((kernel, source))
+        if self.recorded is None:
+            run()
+            return
+        live = sorted(self._live, key=lambda memory: memory.start)
+        job.buffers = [memory.bytes.copy() for memory in live]
+        for where, data in enumerate([job.arguments.view(np.uint8), *job.buffers]):
+            words = data[: data.size // 8 * 8].view(np.uint64)
+            for number, memory in enumerate(live):
+                inside = (words >= memory.start) & (words < memory.start + memory.bytes.size)
+                job.pointers += [
+                    (where, 8 * int(at), number, int(words[at]) - memory.start)
+                    for at in np.flatnonzero(inside)
+                ]
+        run()
+        after = [memory.bytes.copy() for memory in live]
+        self.recorded.append(Recorded(kernel, source, job, after))
+
+
+class Recorded(NamedTuple):
+    """One launch, to be repeated."""
+
+    kernel: str
+    source: str
+    job: Job
+    after: list[Any]
+    """Bytes of all buffers when it was done."""
 
 
 class Memory:
@@ -64,6 +103,7 @@ class Memory:
         raw = np.full(n_bytes + _ALIGNMENT, 0xCD, np.uint8)
         start = -raw.ctypes.data % _ALIGNMENT
         self.bytes = raw[start : start + n_bytes]
+        self.start = self.bytes.ctypes.data
         self.device = standin.devices[-1]
         self._standin, self._counted = standin, n_bytes
         standin.used += n_bytes
@@ -85,7 +125,7 @@ class DeviceArray:
         n_bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
         if memptr is None:
             memptr = SimpleNamespace(mem=self.standin.memory(max(n_bytes, 1)), ptr=None)
-        start = 0 if memptr.ptr is None else memptr.ptr - memptr.mem.bytes.ctypes.data
+        start = 0 if memptr.ptr is None else memptr.ptr - memptr.mem.start
         layout: Any = {"buffer": memptr.mem.bytes.data, "offset": start, "order": order}
         self._host: Any = np.ndarray(shape, dtype, **layout)
         self._memory = memptr.mem

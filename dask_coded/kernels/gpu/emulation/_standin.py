@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from dask_coded.kernels.gpu.emulation._arrays import Device, DeviceArray, StandIn, plain
-from dask_coded.kernels.gpu.emulation._host import load_emulated
+from dask_coded.kernels.gpu.emulation._host import Job, load_emulated
 
 __all__ = ["StandIn", "emulated_cupy"]
 
@@ -77,10 +77,14 @@ class _Kernel:
 
     def __call__(self, grid: Any, block: Any, args: Any) -> None:
         (arguments,) = args
-        self._standin.launches.append((self._name, self._code))
         waiting = self._name in _WAITING
         threads = min(block[0], _FEW_THREADS) if waiting else block[0]
-        self._run(grid[0], threads, waiting, arguments.ctypes.data)
+        self._standin.record(
+            self._name,
+            self._code,
+            Job(grid[0], threads, waiting, arguments.copy(), []),
+            lambda: self._run(grid[0], threads, waiting, arguments.ctypes.data),
+        )
 
 
 class _Event:
