@@ -76,7 +76,12 @@ class PlainArithmetic:
     dtype: str
 
     def multiply(self, a: AnyArray, b: AnyArray) -> AnyArray:
-        return self.product(a, b)
+        # Mixtures are as long as their longest block, and stand for themselves continued with
+        # zeros; what would meet those zeros in the other operand is left out.
+        axis = max(b.ndim - 2, 0)
+        inner = min(a.shape[-1], b.shape[axis])
+        rows: Any = (*[slice(None)] * axis, slice(inner))
+        return self.product(a[..., :inner], b[rows])
 
     def add(self, x: AnyArray, y: AnyArray) -> AnyArray:
         return x + y
