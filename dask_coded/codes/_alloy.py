@@ -28,6 +28,9 @@ __all__ = ["Alloy", "Local", "Mixing"]
 Mixing: TypeAlias = Literal["grouped", "global"]
 Local: TypeAlias = Literal["auto", "systematic", "random", "points"]
 
+# With four, the 2401 products of 16 x 16 blocks would fill a gigabyte with coefficients.
+_MOST_LEVELS = 3
+
 
 @register("alloy")
 @dataclass(frozen=True)
@@ -95,8 +98,10 @@ class Alloy(AbstractMatmulCode):
         unpaired("Alloy", self.field)
         seeded(self.seed)
         positive(n_shares=self.n_shares, m=self.m, n=self.n)
-        if type(self.levels) is not int or not 0 <= self.levels <= 4:
-            raise ParameterError(f"levels must be an int from 0 to 4, got {self.levels!r}")
+        if type(self.levels) is not int or not 0 <= self.levels <= _MOST_LEVELS:
+            raise ParameterError(
+                f"levels must be an int from 0 to {_MOST_LEVELS}, got {self.levels!r}"
+            )
         if self.mixing not in ("grouped", "global"):
             raise ParameterError(f"mixing={self.mixing!r}; choose 'grouped' or 'global'")
         if self.local not in ("auto", "systematic", "random", "points"):
@@ -107,8 +112,10 @@ class Alloy(AbstractMatmulCode):
         if self.mixing == "global":
             least, why = (2 * self.rank - 1) * self.m * self.n, "(2 R - 1) m n"
         enough_shares("Alloy", self.n_shares, least, why)
-        if self.mixing == "global" or self._kind == "points":
+        if self.mixing == "global":
             enough_points(self.field, self.n_shares)
+        elif self._kind == "points":
+            enough_points(self.field, -(-self.n_shares // self.rank))
         if not self._certain:
             responses = self.responses()
             both = np.concatenate([responses, self.targets()])

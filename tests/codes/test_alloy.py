@@ -155,7 +155,7 @@ def test_parameters_that_cannot_be() -> None:
         (lambda: Alloy(6), "at least 7 shares"),
         (lambda: Alloy(27, m=2, n=2), "at least 28 shares"),
         (lambda: Alloy(12, mixing="global"), "at least 13 shares"),
-        (lambda: Alloy(14, levels=-1), "levels must be an int from 0 to 4"),
+        (lambda: Alloy(14, levels=-1), "levels must be an int from 0 to 3"),
         (lambda: Alloy(14, levels=anything), "levels must be an int"),
         (lambda: Alloy(14, mixing=anything), "choose 'grouped' or 'global'"),
         (lambda: Alloy(14, local=anything), "choose 'auto'"),
