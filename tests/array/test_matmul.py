@@ -19,6 +19,7 @@ from dask_coded.codes import (
     LT,
     MDS,
     AbstractCode,
+    Alloy,
     Entangled,
     GeneralizedPolyDot,
     Lagrange,
@@ -52,6 +53,9 @@ CODES: list[AbstractCode] = [
     Entangled(11, 2, 2, 2),
     GeneralizedPolyDot(11, 2, 2),
     Product(MDS(3, 2), MDS(3, 2)),
+    Alloy(14),
+    Alloy(16, n=2),
+    Alloy(14, mixing="global"),
 ]
 
 
