@@ -10,9 +10,15 @@ import numpy as np
 from dask.array.routines import matmul as dask_matmul
 from dask.base import tokenize
 
-from dask_coded.array._batch_plan import Codeword, choose_codewords, given_codeword
+from dask_coded.array._batch_plan import (
+    Codeword,
+    choose_codewords,
+    cost_alone,
+    given_codeword,
+)
 from dask_coded.array._client import current_client, prepare, refuse_expressions, worker_count
-from dask_coded.array._plan import check_request, default_tolerance, given_code
+from dask_coded.array._matmul import MatmulPlan, plan_matmul
+from dask_coded.array._plan import check_request, choose_code, default_tolerance, given_code
 from dask_coded.cluster import sliced_matmul
 from dask_coded.codes import AbstractCode
 from dask_coded.errors import BlockShapeError, ParameterError, UnsupportedOperationError
@@ -33,6 +39,8 @@ class BatchPlan:
     """Names of the operands of every wanted product."""
     codewords: tuple[tuple[Codeword, str, float], ...]
     """Products that are encoded together, why, and the tolerance of decoding them."""
+    alone: dict[tuple[str, str], MatmulPlan]
+    """Products that are coded by themselves, because that costs less."""
     plain: dict[tuple[str, str], str]
     """Products that are not coded, and why."""
 
@@ -52,6 +60,8 @@ class BatchPlan:
                 f"    {_listed(which)} by {code!r}, any {code.recovery_threshold} of "
                 f"{code.n_shares} shares decode"
             )
+        for pair, plan in self.alone.items():
+            lines.append(f"  {_listed(numbers[pair])} by itself, which costs less: {plan!r}")
         reasons: dict[str, list[int]] = {}
         for pair, reason in self.plain.items():
             reasons.setdefault(reason, []).extend(numbers[pair])
@@ -61,6 +71,7 @@ class BatchPlan:
     def build(self) -> list[da.Array]:
         """The products as lazy arrays, in the order of the pairs."""
         made = {pair: dask_matmul(*(self.operands[name] for name in pair)) for pair in self.plain}
+        made |= {pair: plan.build() for pair, plan in self.alone.items()}
         for codeword, _, tolerance in self.codewords:
             made |= _build(codeword, self.operands, tolerance)
         return [made[pair] for pair in self.pairs]
@@ -78,7 +89,7 @@ def plan_matmul_batch(
     Examples
     --------
     >>> import dask.array as da
-    >>> a, b, c = (da.ones((900, 900), chunks=300) + i for i in range(3))
+    >>> a, b, c = (da.ones((900, 900), chunks=900) + i for i in range(3))
     >>> print(plan_matmul_batch([(a, b), (a, c)], parity=1))  # doctest: +ELLIPSIS
     batch of 2 products
       3 shares for 2 products at 0.76 of the cost of 2 copies (amplification ...):
@@ -114,6 +125,7 @@ def plan_matmul_batch(
         )
     sizes = {name: operand.shape for name, operand in operands.items()}
     codewords: list[tuple[Codeword, str, float]] = []
+    alone: dict[tuple[str, str], MatmulPlan] = {}
     for kind, members in classes.items():
         dtype = np.dtype(kind[-1])
         accepted = default_tolerance(dtype) if tolerance is None else float(tolerance)
@@ -128,8 +140,20 @@ def plan_matmul_batch(
             plain |= dict.fromkeys(members, reason)
             continue
         chosen, reason = choose_codewords(members, sizes, dtype, spare, n_workers)
-        codewords += [(codeword, reason, accepted) for codeword in chosen]
-    return BatchPlan(operands, tuple(named), tuple(codewords), plain)
+        rows, columns = kind[:2]
+        single = choose_code(
+            rows, columns, dtype, parity=spare, n_workers=n_workers, pairable=True
+        ).code
+        for codeword in chosen:
+            together = codeword.sides.pairs
+            if cost_alone(single, together, sizes) < codeword.cost:
+                alone |= {
+                    (a, b): plan_matmul(operands[a], operands[b], parity=spare, tolerance=tolerance)
+                    for a, b in together
+                }
+            else:
+                codewords.append((codeword, reason, accepted))
+    return BatchPlan(operands, tuple(named), tuple(codewords), alone, plain)
 
 
 def coded_matmul_batch(
@@ -154,7 +178,8 @@ def coded_matmul_batch(
     code
         Of a batch, such as :class:`~dask_coded.codes.FlexibleCSA`; or of one operand, if all pairs
         share the other one; or of two, if all pairs of some matrices are wanted. None chooses the
-        cheapest; ``print(plan_matmul_batch(pairs))`` says which and why.
+        cheapest; ``print(plan_matmul_batch(pairs))`` says which and why. A product of many chunks
+        may be cheaper by itself, as :func:`coded_matmul` computes it.
     parity
         Shares of each codeword that may be lost, where `code` is None.
     tolerance
@@ -189,7 +214,7 @@ def coded_matmul_batch(
     384.0
     """
     plan = plan_matmul_batch(pairs, code=code, parity=parity, tolerance=tolerance)
-    if plan.codewords:
+    if plan.codewords or plan.alone:
         prepare(current_client())
     return plan.build()
 

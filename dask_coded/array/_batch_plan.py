@@ -10,6 +10,7 @@ import numpy as np
 from dask_coded.array._plan import linear_code
 from dask_coded.codes import (
     AbstractCode,
+    AbstractLinearCode,
     FlexibleCSA,
     Lagrange,
     Polynomial,
@@ -21,7 +22,7 @@ from dask_coded.errors import ParameterError
 from dask_coded.fields import COMPLEX, PAIRED
 from dask_coded.graph import BatchSides, Pair, batch_sides
 
-__all__ = ["Codeword", "choose_codewords", "given_codeword"]
+__all__ = ["Codeword", "choose_codewords", "cost_alone", "given_codeword"]
 
 #: Shares of a codeword when nothing is known of the cluster, less the parity.
 _MOST_SHARES = 24
@@ -115,6 +116,19 @@ def choose_codewords(
         saved = total / sum(map(_price, apart))
         reason += f", and {saved:.2f} of that of {len(apart)} codewords"
     return chosen, reason
+
+
+def cost_alone(code: AbstractLinearCode, pairs: Sequence[Pair], sizes: Sizes) -> float:
+    """Cost of products by themselves, whose row or column chunks are the blocks of a code."""
+    total = 0.0
+    load = code.n_shares / code.k
+    for (rows, inner), (_, columns) in ((sizes[a], sizes[b]) for a, b in pairs):
+        left, right = float(rows) * inner, float(inner) * columns
+        # The longer side is cut, and each parity is made of all its blocks.
+        cut, whole = (left, right) if rows >= columns else (right, left)
+        total += load * left * columns
+        total += _MOVING * (cut * (1 + code.n_shares - code.k) + whole * load)
+    return total
 
 
 def _price(codeword: Codeword) -> float:

@@ -427,6 +427,19 @@ def test_plan_says_which_codes_and_why() -> None:
     assert "asked for" in text
 
 
+def test_products_of_many_chunks_are_cheaper_alone() -> None:
+    def plan(chunks: int) -> Any:
+        a, b, c = (da.ones((1200, 1200), chunks=chunks) + i for i in range(3))
+        return plan_matmul_batch([(a, b), (b, c), (c, a)], parity=2)
+
+    many, few = plan(150), plan(1200)
+    assert len(many.alone) == 3
+    assert not many.codewords
+    assert "by itself" in repr(many)
+    assert not few.alone
+    assert sum(len(word.sides.pairs) for word, _, _ in few.codewords) == 3
+
+
 def test_groups_hold_only_their_codeword() -> None:
     outputs = coded_matmul_batch(pairs_of(CYCLE), code=FlexibleCSA.for_pairs(CYCLE, 2))
     found = specs(low_level(Together(outputs)))
