@@ -84,7 +84,13 @@ class PlainArithmetic:
         return self.product(a[..., :inner], b[rows])
 
     def add(self, x: AnyArray, y: AnyArray) -> AnyArray:
-        return x + y
+        if x.shape == y.shape:
+            return x + y
+        # Never broadcast: a product of fewer blocks may be shorter, and is continued with zeros.
+        total = np.zeros_like(x, shape=tuple(map(max, x.shape, y.shape)))
+        for product in (x, y):
+            total[tuple(map(slice, product.shape))] += product
+        return total
 
     def finish(self, total: AnyArray) -> AnyArray:
         return total.astype(self.dtype, copy=False)
