@@ -1,7 +1,6 @@
 """Products of encoded rows with plain operands, from either side."""
 
 import itertools
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -83,7 +82,7 @@ def product(rows: EncodedRows, x: Any) -> da.Array:
                 groups,
                 lambda place, a=a: a,
                 lambda place, b=b: b,
-                PlainArithmetic(_times, str(dtype)),
+                PlainArithmetic(sliced_matmul, str(dtype)),
                 {(0, share): reference(key) for share, key in enumerate(known)},
             )
         )
@@ -99,10 +98,6 @@ def _operand(x: Any, column: int) -> Any:
     end = () if x.ndim == 1 else (column,)
     keys = [(x.name, row, *end) for row in range(len(x.chunks[0]))]
     return reference(keys[0]) if len(keys) == 1 else references(keys)
-
-
-def _times(a: AnyArray, x: AnyArray | Sequence[AnyArray]) -> AnyArray:
-    return sliced_matmul(a, np.concatenate(x) if isinstance(x, list) else x)
 
 
 def adjoint_product(rows: EncodedRows, y: Any, *, coded: bool) -> da.Array:

@@ -12,6 +12,7 @@ from distributed.metrics import time
 from dask_coded.cluster._cohorts import Cohorts
 from dask_coded.cluster._group import Group, Health, addresses
 from dask_coded.cluster._isolation import Isolation
+from dask_coded.cluster._memory import keep_at_home
 from dask_coded.cluster._placement import acquainted, decode_worker, homes, spread
 from dask_coded.cluster._policy import DEFAULT_TOLERANCE, Decision, GroupView, Policy
 from dask_coded.cluster._record import History, entry_of, warning_event, wrong_event
@@ -61,6 +62,7 @@ class Conductor:
         self._offset = 0
         self._loop = asyncio.get_running_loop()
         self.state.install(self._may_erase, self._is_output, self._erased)
+        self._forget_homes = keep_at_home(scheduler, self._home)
 
     def close(self) -> None:
         for handle in (self._soon, *self._wake.values()):
@@ -69,6 +71,8 @@ class Conductor:
         self._wake.clear()
         self._isolation.close()
         self.state.uninstall()
+        if self._forget_homes is not None:
+            self._forget_homes()
 
     # Which keys are whose
 
@@ -85,6 +89,10 @@ class Conductor:
     def _is_output(self, key: Key) -> bool:
         group = self._member.get(key)
         return group is not None and key in group.output_of
+
+    def _home(self, key: Key) -> str | None:
+        group = self._member.get(key)
+        return group.home.get(key) if group is not None and group.spec.at_rest else None
 
     def _erased(self, key: Key) -> None:
         group = self._member[key]

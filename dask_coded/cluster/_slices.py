@@ -48,6 +48,14 @@ def _tell(started: float) -> None:
     worker.loop.add_callback(worker.log_event, "dask-coded", event)
 
 
+def _aligned(a: AnyArray) -> AnyArray:
+    """A copy of what came from another worker, and so may begin anywhere in memory.
+
+    NumPy would copy it too, element by element.
+    """
+    return np.require(a, requirements=["ALIGNED"]) if type(a) is np.ndarray else a
+
+
 def sliced_matmul(a: AnyArray, b: AnyArray) -> AnyArray:
     """``a @ b``, given up between two slices of rows if the task was cancelled.
 
@@ -78,6 +86,7 @@ def sliced_matmul(a: AnyArray, b: AnyArray) -> AnyArray:
     if cancelled is None or getattr(a, "ndim", 0) != 2 or getattr(b, "ndim", 0) not in (1, 2):
         return a @ b
     started = perf_counter()
+    b = _aligned(b)
     rows = a.shape[0]
     columns = b.shape[1] if b.ndim == 2 else 1
     flop_per_row = max(2.0 * a.shape[1] * columns, 1.0)
@@ -92,7 +101,7 @@ def sliced_matmul(a: AnyArray, b: AnyArray) -> AnyArray:
     row = 0
     while row < rows:
         before = perf_counter()
-        part = a[row : row + step] @ b
+        part = _aligned(a[row : row + step]) @ b
         if product is None:
             # The first part knows the type: of NumPy's promotion, and of the library.
             product = np.empty_like(part, shape=(rows, *part.shape[1:]))
@@ -134,7 +143,7 @@ def sliced_adjoint(a: AnyArray, b: AnyArray) -> AnyArray:
     array([1., 2.])
     """
     rows = min(len(a), len(b))
-    a, b = a[:rows], b[:rows]
+    a, b = a[:rows], _aligned(b[:rows])
     if b.dtype.kind == "c":
         b = b.conj()
     cancelled = cancelled_check()
@@ -148,7 +157,7 @@ def sliced_adjoint(a: AnyArray, b: AnyArray) -> AnyArray:
             _tell(started)
             raise ShareCancelled(str(thread_state.key))
         before = perf_counter()
-        part = a[row : row + step].T @ b[row : row + step]
+        part = _aligned(a[row : row + step]).T @ b[row : row + step]
         total = part if total is None else total + part
         speed = min(step, rows - row) / max(perf_counter() - before, 1e-6)
         row += step

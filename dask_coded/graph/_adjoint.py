@@ -19,7 +19,7 @@ from dask.typing import Key
 
 from dask_coded.codes import AbstractLinearCode, Replication, Uncoded
 from dask_coded.fields import PAIRED
-from dask_coded.graph._arithmetic import PlainArithmetic, result_of_share
+from dask_coded.graph._arithmetic import result_of_share
 from dask_coded.graph._build import group_tasks
 from dask_coded.graph._tasks import Shape
 from dask_coded.typing import AnyArray
@@ -87,7 +87,7 @@ def adjoint_terms(
     tasks: dict[Key, Task] = {}
     for block, piece in pieces.items():
         if not coded:
-            args = PlainArithmetic(terms.product, terms.dtype), False, None
+            args = _Term(terms.product, terms.dtype), False, None
             operands = TaskRef(terms.tiles[block]), TaskRef(piece)
             tasks[outputs[block]] = Task(outputs[block], result_of_share, *args, *operands)
             continue
@@ -99,7 +99,7 @@ def adjoint_terms(
         for share in shares:
             spare = share != block
             product = _PairedAdjoint(terms.product, terms.height) if paired and spare else None
-            arithmetic = PlainArithmetic(product or terms.product, terms.dtype)
+            arithmetic = _Term(product or terms.product, terms.dtype)
             operands = TaskRef(terms.tiles[share]), TaskRef(piece)
             work.append((result_of_share, (arithmetic, spare, None, *operands)))
         wanted = [index == own for index in range(code.k)]
@@ -134,6 +134,26 @@ def _standing_in(code: AbstractLinearCode, block: int) -> tuple[list[int], Abstr
         copies.sort(key=lambda share: share != block)
         return copies, Replication(len(copies), 1)
     return list(range(code.n_shares)), code
+
+
+@dataclass(frozen=True)
+class _Term:
+    """How a term is made of a tile and a piece: there is nothing to add up."""
+
+    product: Adjoint
+    dtype: str
+
+    def multiply(self, a: AnyArray, b: AnyArray) -> AnyArray:
+        return self.product(a, b)
+
+    def add(self, x: AnyArray, y: AnyArray) -> AnyArray:
+        return x + y
+
+    def finish(self, total: AnyArray) -> AnyArray:
+        return total.astype(self.dtype, copy=False)
+
+    def flaw(self, tiles: Sequence[AnyArray], result: AnyArray) -> str | None:
+        return None
 
 
 @dataclass(frozen=True)

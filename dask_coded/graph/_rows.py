@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from dask._task_spec import List, Task, TaskRef
 from dask.typing import Key
 
@@ -22,9 +23,9 @@ def reference(key: Key) -> TaskRef:
     return TaskRef(key)
 
 
-def references(keys: Sequence[Key]) -> List:
-    """An argument that stands for the results of several tasks, as a list."""
-    return List(*map(TaskRef, keys))
+def references(keys: Sequence[Key]) -> Task:
+    """An argument that stands for the results of several tasks, one below the other."""
+    return Task(None, np.concatenate, List(*map(TaskRef, keys)))
 
 
 def encoded_rows(
@@ -106,7 +107,12 @@ def row_length_tasks(tiles: Sequence[Key], lengths: Sequence[Key]) -> dict[Key, 
 
 
 def _as_it_is(block: Any) -> Any:
-    return given_up(block, spare=True) if isinstance(block, Unfit) else block
+    if isinstance(block, Unfit):
+        return given_up(block, spare=True)
+    # Whatever came from another worker begins anywhere in memory, where products are much slower.
+    if type(block) is np.ndarray:
+        return np.require(block, requirements=("C_CONTIGUOUS", "ALIGNED"))
+    return block
 
 
 def _weighted_sum(field: Field, dtype: str, weights: Array, *blocks: AnyArray) -> Any:
