@@ -9,7 +9,7 @@ from dask.typing import Key
 
 from dask_coded.codes import AbstractCode
 from dask_coded.graph._learned import LearnedShape
-from dask_coded.graph._tasks import DataShareTask, DecodeTask, GroupSpec, Shape
+from dask_coded.graph._tasks import DataShareTask, DecodeTask, GroupSpec, Shape, ShareTask
 from dask_coded.graph._verify import Verification
 
 __all__ = ["Work", "group_tasks"]
@@ -65,7 +65,7 @@ def group_tasks(
         )
         tasks: dict[Key, Task] = {bundle: DecodeTask(bundle, spec=spec)}
         for key, (func, args) in zip(shares, work, strict=True):
-            tasks[key] = Task(key, func, *args)
+            tasks[key] = ShareTask(key, func, *args)
         for number, key in enumerate(outputs):
             if exists[number]:
                 tasks[key] = Task(key, operator.getitem, TaskRef(bundle), number)

@@ -32,6 +32,7 @@ __all__ = [
     "DataShareTask",
     "DecodeTask",
     "GroupSpec",
+    "ShareTask",
     "combination",
     "combine_results",
     "spec_of",
@@ -191,6 +192,20 @@ class _GroupTask(Task):  # type: ignore[misc]
         if new is not None and new != self.key:
             names[self.key] = new
         return names
+
+
+class ShareTask(Task):  # type: ignore[misc]
+    """The task of a share that stays at its key: who runs it has computed this very result.
+
+    Fused with what comes before it, it would leave but an alias at its key, which another worker
+    may resolve: the wrong one would be named as the one at fault.
+    """
+
+    __slots__ = ()
+
+    @property
+    def block_fusion(self) -> bool:
+        return True
 
 
 class DataShareTask(_GroupTask):

@@ -263,19 +263,20 @@ class _Stack:
         for panel in _panels(arrays[0].shape):
             parts = [array[panel] for array in arrays]
             residual = combine(check, parts, field=field)
-            largest = np.abs(residual[0])
-            for other in residual[1:]:
-                np.maximum(largest, np.abs(other), out=largest)
             if self._exact:
-                places = np.flatnonzero(largest)
+                # Not by size: the least integer has none.
+                places = np.flatnonzero(np.logical_or.reduce([part != 0 for part in residual]))
                 limit = None
             else:
-                own = rows[panel] if len(rows) > 1 else rows
+                largest = np.abs(residual[0])
+                for other in residual[1:]:
+                    np.maximum(largest, np.abs(other), out=largest)
+                long, wide = (_along(lengths, panel) for lengths in (rows, columns))
                 top = float(largest.max(initial=0.0))
-                if top <= scale * float(own.min(initial=np.inf)) * float(columns.min()):
+                if top <= scale * float(long.min(initial=np.inf)) * float(wide.min()):
                     continue
                 infinite |= not np.isfinite(top)
-                limit = np.broadcast_to(scale * own * columns, largest.shape)
+                limit = np.broadcast_to(scale * long * wide, largest.shape)
                 # Written so that NaN counts.
                 places = np.flatnonzero(~(largest <= limit))
             if len(places):
@@ -321,7 +322,8 @@ class _Stack:
             check = _whole_checker(self._code, kept)
             # Whole errors that leave this residual, free of any overflow in the results.
             values = np.zeros((len(kept), places.values.shape[1]), np.int64)
-            values[_free_columns(check)] = places.residual.astype(np.int64)
+            signed = np.dtype(f"i{places.residual.itemsize}")
+            values[_free_columns(check)] = places.residual.view(signed)
             found = locate(_EXACT, check, _EXACT.asarray(values))
         else:
             check = self._code.checker(kept)
@@ -482,6 +484,11 @@ def _panels(shape: tuple[int, ...]) -> Iterator[slice]:
     rows = max(1, _PANEL // max(1, math.prod(shape[1:])))
     for start in range(0, shape[0], rows):
         yield slice(start, start + rows)
+
+
+def _along(lengths: Any, panel: slice) -> Any:
+    """Lengths that belong to a panel; those of one row or none serve all."""
+    return lengths[panel] if lengths.ndim and len(lengths) > 1 else lengths
 
 
 def _spread(places: Any) -> Any:
