@@ -16,7 +16,6 @@ from dask_coded.codes import (
     Polynomial,
     Replication,
     fewest_bicliques,
-    smallest_bicliques,
 )
 from dask_coded.errors import ParameterError
 from dask_coded.fields import COMPLEX, PAIRED
@@ -103,7 +102,13 @@ def choose_codewords(
             apart += [coded] if coded.cost < sum(map(_price, single)) else single
     chosen = apart
     if dtype.kind in "fc":
-        chosen = _merged(apart, parity, most, priced)
+        few_digits = np.finfo(dtype).precision < 10
+        chosen = _merged(apart, parity, most, priced, few_digits)
+        # Two codewords together may not save what all of them do.
+        code = _joint(pairs, parity, most, few_digits)
+        if code is not None:
+            whole = priced(code, pairs)
+            chosen = min(chosen, [whole], key=lambda each: sum(map(_price, each)))
     total, others = sum(map(_price, chosen)), sum(map(_price, copies))
     if total == others:
         return chosen, f"nothing costs less than {parity + 1} copies"
@@ -179,6 +184,7 @@ def _merged(
     parity: int,
     most: int,
     priced: Callable[[AbstractCode, Sequence[Pair]], Codeword],
+    few_digits: bool,
 ) -> list[Codeword]:
     """Codewords put together, the first with whichever saves work, until nothing does."""
     waiting, done = list(apart), []
@@ -189,7 +195,7 @@ def _merged(
             grown = False
             for other in list(waiting):
                 pairs = (*here.sides.pairs, *other.sides.pairs)
-                code = _joint(pairs, parity, most)
+                code = _joint(pairs, parity, most, few_digits)
                 joint = None if code is None else priced(code, pairs)
                 if joint is not None and joint.cost < here.cost + other.cost:
                     here, grown = joint, True
@@ -198,20 +204,20 @@ def _merged(
     return done
 
 
-def _joint(pairs: Sequence[Pair], parity: int, most: int) -> AbstractCode | None:
+def _joint(pairs: Sequence[Pair], parity: int, most: int, few_digits: bool) -> AbstractCode | None:
     """One code for pairs of any kind, unless it has too many shares."""
     if len(pairs) + parity > most:
         return None
     edges = _numbered(pairs)
-    if len(set(pairs)) == len({a for a, _ in edges}) == len({b for _, b in edges}):
+    if len(pairs) == len({a for a, _ in edges}) == len({b for _, b in edges}):
         n_shares = 2 * len(pairs) - 1 + parity
         return None if n_shares > most else Lagrange(n_shares, len(pairs), 2)
-    apart = FlexibleCSA.for_pairs(edges, parity, apart=True)
-    found = FlexibleCSA(apart.n_shares, smallest_bicliques(edges))
-    saved = apart.recovery_threshold - found.recovery_threshold
-    # At equal cost curves that are products of sines, which amplify less.
-    best = apart if saved == 0 else FlexibleCSA(apart.n_shares - saved, found.bicliques)
-    return None if best.n_shares > most else best
+    code = FlexibleCSA.for_pairs(edges, parity, apart=True)
+    if not few_digits:
+        # Random curves need fewer shares, and may amplify rounding a hundred times as much.
+        found = FlexibleCSA.for_pairs(edges, parity)
+        code = min(code, found, key=lambda each: each.n_shares)
+    return None if code.n_shares > most else code
 
 
 def _cost(sides: BatchSides, sizes: Sizes) -> float:

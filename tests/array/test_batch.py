@@ -392,6 +392,9 @@ def test_default_codes() -> None:
     (cycle,) = chosen(CYCLE, 2)
     assert isinstance(cycle, FlexibleCSA)
     assert (cycle.n_shares, cycle.recovery_threshold) == (10, 8)
+    (single,) = chosen(CYCLE, 2, dtype=np.dtype("f4"))
+    assert single == FlexibleCSA(11, single.bicliques)
+    assert all(len(n) == len(m) == 1 for n, m in single.bicliques)
     integers = np.dtype("i8")
     assert chosen([(0, j) for j in range(4)], 1, dtype=integers) == [MDS(5, k=4, parity="ones")]
     assert chosen(matching, 2, dtype=integers) == [Replication(3, 1)] * 4
