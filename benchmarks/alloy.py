@@ -88,7 +88,8 @@ def largest_undecodable(code: AbstractCode, tries: int) -> int:
 
     largest = 0
     ring = np.array(code.ring)
-    for attempt in range(tries):
+    # A try asks for a rank per share, of matrices that grow with the shares.
+    for attempt in range(max(4, tries * 21 // code.n_shares**2)):
         # Whatever is lost first is a run of the ring; the rest is lost greedily.
         order = np.roll(ring, attempt) if attempt < code.n_shares else stream.permutation(ring)
         kept: list[int] = []
@@ -285,7 +286,7 @@ def main() -> None:
     parser.add_argument("--products", type=int, default=None, help="products on real workers")
     args = parser.parse_args()
     print(machine())
-    thresholds({**CODES, **FINER} if not args.quick else CODES, 20 if args.quick else 300)
+    thresholds({**CODES, **FINER} if not args.quick else CODES, 400 if args.quick else 6000)
     count = 50 if args.quick else 3000
     simulated(ShiftedExponential(0.2, 0.4), count)
     simulated(ParetoDelay(0.2, 1.5), count)

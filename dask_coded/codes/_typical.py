@@ -65,10 +65,10 @@ def typical_recovery_threshold(
     order of which each is equally likely. Wanted is the least r such that the first r results
     decode with probability `confidence`.
 
-    Without losses that is the number of leading shares that decode: for an alloy code the rank of
-    its bilinear algorithm times ``m n``. With `confidence` 1 and losses it is the recovery
-    threshold, as then any set may be the first. With a loss probability of 1 all orders are
-    equally likely, and the first r results are r shares drawn at random.
+    Without losses that is the number of leading shares that decode: for a systematic alloy code
+    the rank of its bilinear algorithm times ``m n``. With `confidence` 1 and losses it is the
+    recovery threshold, as then any set may be the first. With a loss probability of 1 all orders
+    are equally likely, and the first r results are r shares drawn at random.
 
     The answer is exact for codes whose sets can be counted: sharp thresholds (MDS, Polynomial),
     copies, groups, and anything of few shares. Otherwise orders are drawn.

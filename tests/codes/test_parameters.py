@@ -11,6 +11,7 @@ from dask_coded.codes import (
     LT,
     MDS,
     AbstractCode,
+    Alloy,
     Entangled,
     GeneralizedPolyDot,
     Lagrange,
@@ -58,6 +59,7 @@ IMPOSSIBLE: dict[str, tuple[Callable[[], AbstractCode], str]] = {
     "private in floats": (lambda: PrivateLagrange(9, 2, 2, 1, field=REAL), "Use PrimeField"),
     "lt that does not decode": (lambda: LT(5, k=5), "use more shares or another seed"),
     "lt that shrinks": (lambda: LT(12, k=5).extended(11), "at least 12 shares"),
+    "alloy": (lambda: Alloy(27, m=2, n=2), "at least 28 shares"),
     # Options.
     "parity": (lambda: MDS(5, k=3, parity="xor"), "choose 'auto'"),  # type: ignore[arg-type]
     "two parities of ones": (lambda: MDS(5, k=3, parity="ones"), "use parity='auto'"),
