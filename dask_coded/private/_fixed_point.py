@@ -16,7 +16,7 @@ __all__ = ["FractionBits", "Scaled", "check_bits", "result_dtype", "scaled_opera
 FractionBits: TypeAlias = int | tuple[int, int] | None
 NDArray: TypeAlias = npt.NDArray[Any]
 
-_LARGEST_SCALE = 1000
+_LARGEST_SCALE = 1100
 _WIDEST = 2**61 - 1
 
 

@@ -67,7 +67,8 @@ async def collect(
     assert isinstance(field, PrimeField)
     results: dict[int, NDArray] = {}
     failures: dict[str, Exception] = {}
-    enough = asyncio.Event()
+    open_shares = set(range(code.n_shares))
+    settled = asyncio.Event()
 
     async def follow(party: Party) -> None:
         try:
@@ -76,31 +77,42 @@ async def collect(
                     await offload(_verify, field, product, party, secret, check)
                     results[share] = product
                     if _decodes(code, results):
-                        enough.set()
+                        settled.set()
         except Exception as error:
             failures[party.address] = error
             logger.warning("private product does without %s: %s", party.address, error)
+            # What it returned before counts; what it still has is lost.
+            open_shares.difference_update(set(party.shares) - results.keys())
+            if not _decodes(code, dict.fromkeys(open_shares)):
+                settled.set()
 
     tasks = [asyncio.create_task(follow(party)) for party in parties]
-    waiter = asyncio.create_task(enough.wait())
-    everyone = asyncio.gather(*tasks)
     try:
-        await asyncio.wait({waiter, everyone}, timeout=timeout, return_when="FIRST_COMPLETED")
+        async with asyncio.timeout(timeout):
+            await settled.wait()
+    except TimeoutError:
+        raise TimeoutError(
+            f"after {timeout} s {_state(code, parties, results)}, or wait longer"
+        ) from None
     finally:
-        for task in (*tasks, waiter):
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, waiter, everyone, return_exceptions=True)
-    if enough.is_set():
-        return results
-    silent = [p.address for p in parties if not set(p.shares) & set(results)]
-    state = (
+        await asyncio.gather(*tasks, return_exceptions=True)
+    if not _decodes(code, results):
+        reason = next(iter(failures.values()), None)
+        raise NotDecodableError(_state(code, parties, results)) from reason
+    return results
+
+
+def _state(
+    code: AbstractPrivateCode, parties: Sequence[Party], results: Mapping[int, NDArray]
+) -> str:
+    silent = [party.address for party in parties if not set(party.shares) & results.keys()]
+    return (
         f"{len(results)} of {code.n_shares} results came, any {code.recovery_threshold} suffice; "
-        f"nothing from {', '.join(silent[:5]) or 'nobody'}{' and others' * (len(silent) > 5)}"
+        f"nothing from {', '.join(silent[:5]) or 'nobody'}{' and others' * (len(silent) > 5)}. "
+        "Lost shares are given to no other worker; run the product again, with more parity"
     )
-    remedy = "Lost shares are given to no other worker; run the product again, with more parity"
-    if len(failures) < len(parties):
-        raise TimeoutError(f"after {timeout:g} s {state}. {remedy}, or wait longer")
-    raise NotDecodableError(f"{state}. {remedy}") from next(iter(failures.values()), None)
 
 
 def _decodes(code: AbstractPrivateCode, results: Mapping[int, Any]) -> bool:

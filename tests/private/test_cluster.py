@@ -1,0 +1,346 @@
+"""Private products on real worker processes: exact, in spite of losses, and seen by nobody."""
+
+import gc
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import pytest
+from distributed import Client, Event
+from memory import found, marks
+
+from dask_coded import private
+from dask_coded.codes import (
+    AbstractPrivateCode,
+    MatDot,
+    PrivateBivariate,
+    PrivateEntangled,
+    PrivateLagrange,
+)
+from dask_coded.errors import (
+    BlockShapeError,
+    FieldRangeError,
+    NotDecodableError,
+    ParameterError,
+    TrustError,
+)
+from dask_coded.fields import PrimeField
+from dask_coded.private import _product
+from dask_coded.testing import EmulatedCluster, assert_clean
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
+
+M31 = PrimeField(2**31 - 1)
+STREAM = np.random.default_rng(0)
+A, B = STREAM.integers(-(2**20), 2**20, (90, 40)), STREAM.integers(-(2**20), 2**20, (40, 24))
+PATIENCE = 60
+SEVEN: dict[str, Any] = {
+    "code": PrivateEntangled(7, 1, 2, 1, colluding=1),
+    "workers": [f"w{i}" for i in range(7)],
+}
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[tuple[EmulatedCluster, Client]]:
+    with EmulatedCluster(8) as cluster, cluster.client() as client:
+        yield cluster, client
+
+
+@pytest.fixture
+def cluster(shared: tuple[EmulatedCluster, Client]) -> Iterator[EmulatedCluster]:
+    cluster, client = shared
+    yield cluster
+    Event("go", client=client).set()
+    for name in cluster.workers:
+        cluster.thaw(name)
+    client.run(restored)
+    assert_clean(client)
+
+
+@pytest.fixture
+def client(shared: tuple[EmulatedCluster, Client], cluster: EmulatedCluster) -> Client:
+    Event("go", client=shared[1]).clear()
+    return shared[1]
+
+
+def held_products(names: list[str] | None = None, dask_worker: Any = None) -> None:
+    """Runs on a worker: remember what products are made of, and wait before each."""
+    from distributed import Event
+
+    from dask_coded.private import _worker
+
+    true = getattr(_worker, "_true_product", _worker._product)
+    dask_worker.seen = []
+
+    def product(field: Any, left: Any, right: Any, unwanted: Any) -> Any:
+        dask_worker.seen.append((left, right))
+        if names is None or dask_worker.name in names:
+            Event("go", client=dask_worker.client_of_test).wait()
+        return true(field, left, right, unwanted)
+
+    dask_worker.client_of_test = dask_worker._get_client()
+    _worker._true_product, _worker._product = true, product
+
+
+def wait_for_shares(client: Client, n_workers: int) -> None:
+    """Until so many workers hold theirs. Only counts pass through the scheduler."""
+
+    def count(dask_worker: Any) -> int:
+        return len(dask_worker.seen)
+
+    while sum(map(bool, client.run(count).values())) < n_workers:
+        pass
+
+
+def restored(dask_worker: Any) -> None:
+    from dask_coded.private import _worker
+
+    _worker._product = getattr(_worker, "_true_product", _worker._product)
+    for name in ("seen", "client_of_test"):
+        if hasattr(dask_worker, name):
+            delattr(dask_worker, name)
+
+
+def wrong_products(names: list[str], dask_worker: Any = None) -> None:
+    """Runs on a worker: from now on it returns zeros."""
+    from dask_coded.private import _worker
+
+    true = getattr(_worker, "_true_product", _worker._product)
+
+    def product(*args: Any) -> Any:
+        return true(*args) * (dask_worker.name not in names)
+
+    _worker._true_product, _worker._product = true, product
+
+
+def failing_products(names: list[str], dask_worker: Any = None) -> None:
+    """Runs on a worker: from now on it raises."""
+    from dask_coded.private import _worker
+
+    true = getattr(_worker, "_true_product", _worker._product)
+
+    def product(*args: Any) -> Any:
+        if dask_worker.name in names:
+            raise RuntimeError("the arithmetic unit is on fire")
+        return true(*args)
+
+    _worker._true_product, _worker._product = true, product
+
+
+CODES: list[AbstractPrivateCode] = [
+    PrivateEntangled(8, 1, 2, 1, colluding=1),
+    PrivateEntangled(8, 2, 1, 1, colluding=2),
+    PrivateEntangled(7, 1, 1, 2, colluding=1),
+    PrivateBivariate(16, 2, 2, 2, colluding=1),
+    PrivateBivariate(15, 1, 3, 3, colluding=2),
+]
+
+
+@pytest.mark.parametrize("code", CODES, ids=repr)
+def test_products_are_exact(client: Client, code: AbstractPrivateCode) -> None:
+    found = private.matmul(A, B, code.colluding, code=code)
+    assert (found == A.astype(object) @ B.astype(object)).all()
+
+
+def test_small_primes_floats_and_batches(client: Client) -> None:
+    a, b = A % 100, B % 100
+    np.testing.assert_array_equal(private.matmul(a, b, 1, field=M31), a @ b)
+    x, y = STREAM.normal(size=(30, 50)), STREAM.normal(size=(50, 7))
+    found = private.matmul(x, y, 2, fraction_bits=24)
+    assert np.abs(found - x @ y).max() <= 50 * 2.0**-24 * max(np.abs(x).max(), np.abs(y).max())
+    a, b = STREAM.integers(0, 9, (2, 4, 5)), STREAM.integers(0, 9, (2, 5, 3))
+    np.testing.assert_array_equal(private.matmul(a, b, 2), a @ b)
+
+
+def test_dask_operands_are_computed_here(client: Client) -> None:
+    threads = set()
+
+    def load(block: np.ndarray) -> np.ndarray:
+        threads.add(threading.current_thread().name)
+        return block + 1
+
+    x = da.from_array(A, chunks=(40, 20)).map_blocks(load, dtype=A.dtype)
+    np.testing.assert_array_equal(private.matmul(x, B, 1), (A + 1) @ B)
+    assert threads, "in this process, where the set is"
+
+
+@pytest.mark.parametrize("how", ["frozen", "killed", "wrong", "failing"])
+def test_losses_are_erasures(how: str) -> None:
+    """Two workers of seven, of which five are needed; their shares go to nobody else."""
+    code = PrivateEntangled(7, 1, 2, 1, colluding=1)
+    with EmulatedCluster(7) as cluster, cluster.client() as client:
+        names = ["w2", "w5"]
+        if how == "frozen":
+            for name in names:
+                cluster.freeze(name)
+        elif how == "killed":
+            # Killed while they hold their shares.
+            client.run(held_products, names)
+            found: list[Any] = []
+            thread = threading.Thread(
+                target=lambda: found.append(private.matmul(A, B, 1, code=code, client=client))
+            )
+            thread.start()
+            wait_for_shares(client, 7)
+            for name in names:
+                cluster.kill(name)
+            thread.join(PATIENCE)
+            np.testing.assert_array_equal(found[0], A @ B)
+            return
+        else:
+            client.run(wrong_products if how == "wrong" else failing_products, names)
+        found_now = private.matmul(A, B, 1, code=code)
+        np.testing.assert_array_equal(found_now, A @ B)
+
+
+def test_too_many_losses(cluster: EmulatedCluster, client: Client) -> None:
+    client.run(failing_products, ["w0", "w1", "w2"])
+    with pytest.raises(NotDecodableError, match="given to no other worker") as caught:
+        private.matmul(A, B, 1, **SEVEN)
+    assert "on fire" in str(caught.value.__cause__)
+    client.run(wrong_products, ["w0", "w1", "w2"])
+    with pytest.raises(NotDecodableError):
+        private.matmul(A, B, 1, **SEVEN)
+
+
+def test_patience_ends(cluster: EmulatedCluster, client: Client) -> None:
+    for name in ("w0", "w1", "w2"):
+        cluster.freeze(name)
+    with pytest.raises(TimeoutError, match="4 of 7 results came, any 5 suffice"):
+        private.matmul(A, B, 1, timeout=1.0, **SEVEN)
+
+
+def test_sub_tasks_of_slow_workers_count(cluster: EmulatedCluster, client: Client) -> None:
+    """Ten products are needed. Four workers finish both of theirs, three only their first."""
+
+    def second_held(dask_worker: Any) -> None:
+        from distributed import Event
+
+        from dask_coded.private import _worker
+
+        true = getattr(_worker, "_true_product", _worker._product)
+        done = []
+
+        def product(*args: Any) -> Any:
+            if done and dask_worker.name in ("w0", "w1", "w2"):
+                Event("go", client=dask_worker.client_of_test).wait()
+            done.append(1)
+            return true(*args)
+
+        dask_worker.client_of_test = dask_worker._get_client()
+        _worker._true_product, _worker._product = true, product
+
+    client.run(second_held)
+    code, workers = PrivateBivariate(14, 2, 2, 2, colluding=1), SEVEN["workers"]
+    assert 2 * 4 < code.recovery_threshold == 10 <= 2 * 4 + 3
+    np.testing.assert_array_equal(private.matmul(A, B, 1, code=code, workers=workers), A @ B)
+
+
+def test_what_workers_hold(
+    cluster: EmulatedCluster, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While all shares are out: each worker has its own, nobody has a block, Dask has nothing."""
+    a, b = STREAM.normal(size=(64, 48)), STREAM.normal(size=(48, 32))
+    code = PrivateBivariate(16, 2, 2, 2, colluding=2)
+    sent: dict[str, Any] = {}
+    encoded = _product._encoded
+
+    def remembered(*args: Any) -> Any:
+        parties, secret = encoded(*args)
+        sent.update({party.address: party for party in parties})
+        return parties, secret
+
+    monkeypatch.setattr(_product, "_encoded", remembered)
+    client.run(held_products)
+    products: list[Any] = []
+    options = {"code": code, "fraction_bits": 20, "client": client}
+    thread = threading.Thread(target=lambda: products.append(private.matmul(a, b, 2, **options)))
+    thread.start()
+
+    wait_for_shares(client, 8)
+
+    def data(dask_worker: Any) -> tuple[int, int]:
+        return len(dask_worker.data), len(dask_worker.state.tasks)
+
+    assert set(client.run(data).values()) == {(0, 0)}
+    assert client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks)) == 0
+    elements = [code.field.encode_signed(np.rint(x * 2.0**20).astype(int)) for x in (a, b)]
+    secrets = {mark for x in (a, b, *elements) for mark in marks(x)}
+    owned = {address: set(marks(party.left)) for address, party in sent.items()}
+    everything = [*secrets, *set().union(*owned.values())]
+    for name in ("w0", "w5"):
+        worker = cluster.workers[name]
+        seen = found(worker.pid, everything)
+        assert seen >= owned[worker.address], "the search finds what is there"
+        assert seen <= owned[worker.address], f"{name} has more than its own share"
+    assert not found(cluster.scheduler_pid, everything), "the scheduler has seen something"
+
+    def shares(dask_worker: Any) -> list[Any]:
+        return list(dask_worker.seen)
+
+    # Only now: what is asked for here passes through the scheduler.
+    held = client.run(shares)
+    for worker in cluster.workers.values():
+        party = sent[worker.address]
+        ((left, right),) = held[worker.address]
+        np.testing.assert_array_equal(left, party.left)
+        np.testing.assert_array_equal(right, party.rights[0])
+    Event("go").set()
+    thread.join(PATIENCE)
+    np.testing.assert_allclose(products[0], a @ b, atol=1e-3)
+
+
+def test_the_search_finds_what_dask_scatters(cluster: EmulatedCluster, client: Client) -> None:
+    """A planted failure: a block that was sent the usual way, through the scheduler."""
+    block = STREAM.normal(size=(16, 16))
+    future = client.scatter(block, workers=["w3"], direct=False)
+    assert found(cluster.workers["w3"].pid, marks(block)) == set(marks(block))
+    assert found(cluster.scheduler_pid, marks(block)), "where it passed through"
+    assert not found(cluster.workers["w4"].pid, marks(block))
+    future.release()
+
+
+def test_nothing_of_a_product_stays(cluster: EmulatedCluster, client: Client) -> None:
+    private.matmul(A, B, 1)
+
+    def left(dask_worker: Any) -> int:
+        gc.collect()
+        arrays = [x for x in gc.get_objects() if isinstance(x, np.ndarray) and x.size >= 40]
+        return len([x for x in arrays if x.dtype == np.int64 and x.ndim == 2])
+
+    while any(client.run(left).values()):
+        pass
+
+
+def test_wrong_arguments(cluster: EmulatedCluster, client: Client) -> None:
+    def refused(error: type[Exception], match: str, *args: Any, **options: Any) -> None:
+        with pytest.raises(error, match=match):
+            private.matmul(*args, **options)
+
+    refused(BlockShapeError, r"got \(40, 24\) and \(40, 24\)", B, B, 1)
+    refused(BlockShapeError, "a vector as a matrix", A, B[:, 0], 1)
+    refused(ParameterError, "colluding must be", A, B, 0)
+    refused(ParameterError, "parity must be", A, B, 1, parity=-1)
+    refused(ParameterError, "9 results are needed at least", A, B, 4)
+    refused(ParameterError, "hides nothing", A, B, 1, code=MatDot(8, 2, field=M31))
+    refused(ParameterError, "hides from 1", A, B, 2, code=CODES[0])
+    refused(ParameterError, "has another", A, B, 1, code=CODES[0], field=M31)
+    refused(ParameterError, "there are 3", A, B, 1, code=CODES[0], workers=["w1", "w2", "w3"])
+    refused(ParameterError, "no worker is called 'w77'", A, B, 1, trusted=["w77"])
+    refused(ParameterError, "does not fit", A, B, 1, code=PrivateLagrange(5, 2, 2, 1))
+    refused(FieldRangeError, "larger prime", A, B, 1, field=M31)
+    held = client.persist(da.ones((4, 4), chunks=2))
+    refused(TrustError, "already held by workers", held, np.ones((4, 1)), 1)
+
+
+def test_only_the_workers_named_are_sent_shares(cluster: EmulatedCluster, client: Client) -> None:
+    client.run(held_products, [])
+    names = ["w1", "w2", "w4", "w6"]
+    private.matmul(A, B, 1, workers=[*names, "w7"], trusted=["w7"])
+
+    def asked(dask_worker: Any) -> tuple[str, bool]:
+        return dask_worker.name, bool(dask_worker.seen)
+
+    assert sorted(name for name, seen in client.run(asked).values() if seen) == names
