@@ -17,7 +17,10 @@ def padded(results: Sequence[AnyArray], even: bool = False) -> list[AnyArray]:
         common = (common[0] + 1, *common[1:])
     if shapes == {common}:
         return list(results)
-    return [
-        np.pad(result, [(0, want - have) for want, have in zip(common, result.shape, strict=True)])
-        for result in results
-    ]
+    return [result if result.shape == common else _continued(result, common) for result in results]
+
+
+def _continued(result: AnyArray, shape: tuple[int, ...]) -> AnyArray:
+    return np.pad(
+        result, [(0, want - have) for want, have in zip(shape, result.shape, strict=True)]
+    )
