@@ -13,6 +13,7 @@ from dask_coded.codes._cross_subspace_alignment import (
 )
 from dask_coded.codes._entangled import Entangled as Entangled
 from dask_coded.codes._flexible_csa import FlexibleCSA as FlexibleCSA
+from dask_coded.codes._generalized_csa import GeneralizedCSA as GeneralizedCSA
 from dask_coded.codes._generalized_polydot import GeneralizedPolyDot as GeneralizedPolyDot
 from dask_coded.codes._lagrange import Lagrange as Lagrange
 from dask_coded.codes._linear import AbstractLinearCode as AbstractLinearCode
@@ -52,6 +53,7 @@ __all__ = [
     "Decoder",
     "Entangled",
     "FlexibleCSA",
+    "GeneralizedCSA",
     "GeneralizedPolyDot",
     "Lagrange",
     "MatDot",

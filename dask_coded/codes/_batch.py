@@ -1,6 +1,7 @@
 """Codes of a batch: products of many pairs of operands, each of which may occur in several."""
 
 import abc
+import math
 from typing import ClassVar, TypeAlias
 
 import numpy as np
@@ -35,7 +36,12 @@ class AbstractBatchCode(AbstractCode):
     @property
     @abc.abstractmethod
     def pairs(self) -> Pairs:
-        """The wanted products, in the order of the outputs."""
+        """The products that outputs are made of, in the order of the outputs."""
+
+    @property
+    def sums(self) -> tuple[Pairs, ...]:
+        """For each output the products that it is the sum of: one, unless operands are cut."""
+        return tuple((pair,) for pair in self.pairs)
 
     @property
     def terms(self) -> int:
@@ -68,9 +74,9 @@ class AbstractBatchCode(AbstractCode):
         return total
 
     def targets(self) -> Array:
-        """One row for each wanted product, ``(pairs, left * right)``."""
-        (left,), (right,) = self.operand_grids[:2]
-        wanted = np.zeros((len(self.pairs), left, right), dtype=self.field.dtype)
-        for output, (i, j) in enumerate(self.pairs):
-            wanted[output, i, j] = 1
-        return wanted.reshape(len(self.pairs), -1)
+        """One row for each output, with ones at its products, ``(outputs, left * right)``."""
+        left, right = map(math.prod, self.operand_grids[:2])
+        wanted = np.zeros((len(self.sums), left, right), dtype=self.field.dtype)
+        for output, products in enumerate(self.sums):
+            wanted[output, [i for i, _ in products], [j for _, j in products]] = 1
+        return wanted.reshape(len(self.sums), -1)

@@ -104,10 +104,13 @@ def _plain(code: AbstractCode, operands: list[list[Any]], compute: Any) -> Any:
     if isinstance(code, AbstractBatchCode):
         a, b = operands[:2]
         if not code.field.exact:
-            return np.stack([np.matmul(a[i], b[j]) for i, j in code.pairs])
+            return np.stack([sum(np.matmul(a[i], b[j]) for i, j in each) for each in code.sums])
         modulus = int(code.field.name.partition(":")[2])
         return np.stack(
-            [a[i].astype(object) @ b[j].astype(object) % modulus for i, j in code.pairs]
+            [
+                sum(a[i].astype(object) @ b[j].astype(object) for i, j in each) % modulus
+                for each in code.sums
+            ]
         ).astype(np.int64)
     if code.operation != "matmul":
         mapped = [compute(block) for block in operands[0]]

@@ -13,6 +13,7 @@ from dask_coded.codes import (
     AbstractBatchCode,
     CrossSubspaceAlignment,
     FlexibleCSA,
+    GeneralizedCSA,
     Lagrange,
     fewest_bicliques,
     smallest_bicliques,
@@ -71,7 +72,7 @@ def test_thresholds(edges: Edges, threshold: int, field: Field) -> None:
 @pytest.mark.parametrize(("size", "groups"), [(4, 1), (2, 2), (3, 2), (2, 3), (1, 4)])
 @pytest.mark.parametrize("field", [REAL, F257], ids=repr)
 def test_cross_subspace_alignment(size: int, groups: int, field: Field) -> None:
-    """arXiv:1909.13873, theorem 1: (l + 1) K - 1 for l groups of K pairs."""
+    """arXiv:1909.13873: (l + 1) K - 1 for l groups of K pairs."""
     code = CrossSubspaceAlignment((groups + 1) * size + 1, size, groups, field)
     assert code.recovery_threshold == (groups + 1) * size - 1
     shares, few = range(code.n_shares), code.recovery_threshold - 1
@@ -82,6 +83,30 @@ def test_cross_subspace_alignment(size: int, groups: int, field: Field) -> None:
             data = np.asarray(code.generator(operand))[: size * groups]
             assert np.count_nonzero(data) == size
             assert set(np.unique(data)) <= {0, 1}
+
+
+@pytest.mark.parametrize(
+    ("size", "groups", "splits", "threshold"),
+    [
+        (1, 1, (2, 2, 2), 9),
+        (3, 1, (1, 1, 1), 5),
+        (2, 2, (1, 1, 1), 5),
+        (2, 1, (1, 2, 2), 13),
+        (1, 2, (1, 2, 1), 5),
+    ],
+)
+def test_generalized_cross_subspace_alignment(
+    size: int, groups: int, splits: tuple[int, int, int], threshold: int
+) -> None:
+    """arXiv:1909.13873; one pair is an entangled code, uncut ones are the above."""
+    code = GeneralizedCSA(threshold + 1, size, groups, *splits, field=F257)
+    assert code.recovery_threshold == threshold
+    shares = range(code.n_shares)
+    assert all(map(code.is_decodable, itertools.combinations(shares, threshold)))
+    rank = np.linalg.matrix_rank(galois.GF(257)(np.asarray(code.responses())))
+    assert rank == threshold
+    with pytest.raises(ParameterError, match="PrimeField"):
+        GeneralizedCSA(threshold, size, groups, *splits, field=REAL)
 
 
 def test_one_group_is_a_lagrange_code() -> None:
