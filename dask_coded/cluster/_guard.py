@@ -1,10 +1,13 @@
-"""Two messages that can close a worker of distributed 2026.8, made harmless on the worker.
+"""Three messages that a worker of distributed 2026.8 takes badly, made harmless on the worker.
 
 *To hang up on a peer* again, before an attempt to connect to it has taken notice of the first time,
 fails (``ConnectionPool.remove``). *To drop a copy* that a running task reads fails too,
 although the scheduler is promised a refusal (``Scheduler.request_remove_replicas``). Either failure
 ends the stream from the scheduler, and with it the worker. A busy worker, which reads its mail late
 and in bulk, meets both.
+
+*To compute* from what was itself computed from it once, as shares at rest are rebuilt from each
+other, closes a ring of tasks that keep each other known for ever.
 """
 
 from collections.abc import Callable, Collection
@@ -24,10 +27,12 @@ GUARD_NAME = "dask-coded-guard"
 #: Seconds until the scheduler is told of a copy that could not be dropped.
 _TELL_LATER = 1.0
 _READING = frozenset({"executing", "long-running"})
+#: States of tasks that wait for no input.
+_AT_REST = frozenset({"memory", "released", "fetch", "flight", "missing", "error"})
 
 
 class GuardWorkerPlugin(WorkerPlugin):  # type: ignore[misc]
-    """Stands before two of a worker's stream handlers."""
+    """Stands before three of a worker's stream handlers."""
 
     name = GUARD_NAME
     idempotent = True
@@ -36,14 +41,28 @@ class GuardWorkerPlugin(WorkerPlugin):  # type: ignore[misc]
         """Run on the worker."""
         self.worker = worker
         handlers = worker.stream_handlers
-        self._before = {op: handlers[op] for op in ("remove-worker", "remove-replicas")}
+        ours = {
+            "compute-task": self.compute,
+            "remove-replicas": self.drop,
+            "remove-worker": self.hang_up,
+        }
+        self._before = {op: handlers[op] for op in ours}
+        self._compute: Callable[..., Any] = handlers["compute-task"]
         self._drop: Callable[..., Any] = handlers["remove-replicas"]
-        handlers["remove-worker"] = self.hang_up
-        handlers["remove-replicas"] = self.drop
+        handlers.update(ours)
 
     def teardown(self, worker: "Worker") -> None:
         """Give the handlers back."""
         worker.stream_handlers.update(self._before)
+
+    def compute(self, key: Key, **message: Any) -> None:
+        """Compute a task; what was made of it earlier no longer counts as waiting for it."""
+        ts = self.worker.state.tasks.get(key)
+        if ts is not None:
+            for reader in [reader for reader in ts.dependents if reader.state in _AT_REST]:
+                reader.dependencies.discard(ts)
+                ts.dependents.discard(reader)
+        self._compute(key=key, **message)
 
     def hang_up(self, worker: str, stimulus_id: str) -> None:
         """Break connections to a peer, and ask at once who else has what it was to send."""
