@@ -17,6 +17,7 @@ from dask_coded.cluster._placement import acquainted, decode_worker, homes, spre
 from dask_coded.cluster._policy import DEFAULT_TOLERANCE, Decision, GroupView, Policy
 from dask_coded.cluster._record import History, entry_of, warning_event, wrong_event
 from dask_coded.cluster._rescue import downstream, upstream
+from dask_coded.cluster._rest import free_workers, homes_of, moves, residents
 from dask_coded.cluster._scheduler_state import SchedulerState
 from dask_coded.cluster._settings import Settings
 from dask_coded.graph import GroupSpec, combination
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 __all__ = ["Conductor"]
 
 logger = logging.getLogger("distributed.scheduler.dask_coded")
+
+#: After so many seconds a share that was sent elsewhere should have arrived.
+_MOVE_SECONDS = 1.0
 
 
 class Conductor:
@@ -54,18 +58,20 @@ class Conductor:
         self._slow: dict[str, float] = {}
         self._slow_memory = settings.slow_memory
         self._policy = Policy(settings.patience)
+        self._give_up = settings.patience.rebuild_after
         self._cohorts = Cohorts(settings.patience)
         self._member: dict[Key, Group] = {}
         self._dirty: dict[str, Group] = {}
         self._soon: asyncio.Handle | None = None
         self._wake: dict[str, asyncio.TimerHandle] = {}
+        self._later: asyncio.TimerHandle | None = None
         self._offset = 0
         self._loop = asyncio.get_running_loop()
         self.state.install(self._may_erase, self._is_output, self._erased)
         self._forget_homes = keep_at_home(scheduler, self._home)
 
     def close(self) -> None:
-        for handle in (self._soon, *self._wake.values()):
+        for handle in (self._soon, self._later, *self._wake.values()):
             if handle is not None:
                 handle.cancel()
         self._wake.clear()
@@ -180,6 +186,9 @@ class Conductor:
             slow=frozenset(self._slow),
             bandwidth=float(self.scheduler.bandwidth),
             trusted=bool(self.scheduler.running),
+            given_up=frozenset(
+                worker for worker, since in self._suspects.items() if now >= since + self._give_up
+            ),
         )
 
     def _decide(self, group: Group) -> None:
@@ -228,7 +237,12 @@ class Conductor:
         if decision.launch:
             started = {keys[share] for share in decision.launch}
             group.held |= started
-            self.state.start(sorted(started, key=keys.index))
+            again = sorted(started, key=keys.index)
+            if group.spec.at_rest:
+                avoid, taken = [frozenset(self._suspects)], residents(self.state, group)
+                for key, home in free_workers(self.scheduler, again, avoid, taken).items():
+                    self.state.prefer(key, home)
+            self.state.start(again)
         if decision.decode_from is not None:
             self._decode(group, view, decision, now)
         if decision.raise_from is not None:
@@ -267,8 +281,7 @@ class Conductor:
         known = frozenset[str]().union(*map(acquainted, replaced))
         late = frozenset(worker for worker in view.running.values() if worker is not None)
         avoid = [frozenset(self._suspects), known, late, health.slow]
-        taken = self._residents(group) if group.spec.at_rest else frozenset[str]()
-        worker = decode_worker(self.scheduler, survivors, (*avoid, taken))
+        worker = decode_worker(self.scheduler, survivors, avoid)
         self._mark_late(group, view, decision, now)
         tasks = {key: combination(group.spec, key, shares, before) for key in outputs}
         for key in outputs:
@@ -277,11 +290,9 @@ class Conductor:
         no = known | self._suspects.keys()
         where = {key: self._where(task.dependencies, near, no) for key, task in tasks.items()}
         if group.spec.at_rest:
-            # One share to a worker, or one worker's loss would cost several.
-            for key in outputs:
-                home = decode_worker(self.scheduler, survivors, (*avoid, taken))
-                where[key] = () if home is None else (home,)
-                taken |= set(where[key])
+            taken = residents(self.state, group)
+            for key, home in free_workers(self.scheduler, outputs, avoid, taken).items():
+                where[key] = (home,)
         self.state.rewrite(tasks, where)
         self._isolation.hang_up(lost)
         group.decoded += len(outputs)
@@ -293,17 +304,6 @@ class Conductor:
             self.scheduler.log_event("warn", event)
         rest = [before[share] for share in decision.cancel if before[share] not in outputs]
         self._stop(group, rest)
-
-    def _residents(self, group: Group) -> frozenset[str]:
-        """Workers on which a share of the group lives, or is being made."""
-        found: set[str] = set()
-        for key in group.spec.share_keys:
-            ts = self.state.task(key)
-            if ts is not None:
-                found |= addresses(ts)
-                if ts.processing_on is not None:
-                    found.add(ts.processing_on.address)
-        return frozenset(found)
 
     def _where(
         self, inputs: Iterable[Key], near: Iterable[str], no: frozenset[str]
@@ -338,13 +338,25 @@ class Conductor:
         self._stop(group, {*group.held, *(keys[share] for share in decision.cancel)})
         group.resolved = True
         if group.spec.at_rest:
-            self.state.keep_one_copy({key: group.home.get(key) for key in group.share_of})
+            self._settle(group)
         if not group.announced and group.took:
             group.announced = True
             entry = entry_of(group, now)
             self.history.add(entry)
             for share, since in group.cancelled.items():
                 self.history.stopping(str(group.spec.share_keys[share]), entry, share, since)
+
+    def _settle(self, group: Group) -> None:
+        """One copy of each share at rest, and one share to a worker."""
+        kept = homes_of(self.state, group, self._suspects)
+        self.state.keep_one_copy(kept)
+        taken = residents(self.state, group) | self._suspects.keys()
+        moving = moves(self.scheduler, kept, taken)
+        for key, worker in moving.items():
+            self.state.copy_to(worker, key)
+        if moving:
+            name = group.spec.group
+            self._wake[name] = self._loop.call_later(_MOVE_SECONDS, self.note, group)
 
     def _rerun(self, keys: Iterable[Key]) -> None:
         """Compute plain tasks elsewhere, but not where they are known already."""
@@ -366,6 +378,13 @@ class Conductor:
         if corrected:
             self.scheduler.log_event("warn", wrong_event(group))
 
+    def _think_again(self) -> None:
+        """Some suspects have been silent for so long that little is expected of them."""
+        self._later = None
+        self.note_all()
+        if any(since + self._give_up > time() for since in self._suspects.values()):
+            self._later = self._loop.call_later(self._give_up, self._think_again)
+
     # Workers
 
     def joined(self) -> None:
@@ -379,6 +398,8 @@ class Conductor:
             logger.warning("%s is silent: its results do not count until it is heard again", worker)
             self._isolation.isolate(worker)
             self.state.keep_off(worker, self._suspects)
+        if new and self._later is None:
+            self._later = self._loop.call_later(self._give_up, self._think_again)
         for worker in trusted:
             self._isolation.trust(worker)
         if trusted:

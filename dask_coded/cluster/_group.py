@@ -30,6 +30,8 @@ class Health:
     bandwidth: float = 100e6
     trusted: bool = True
     """Whether there is a worker that can be given anything."""
+    given_up: frozenset[str] = frozenset()
+    """Suspects of which nothing is expected soon."""
 
 
 @dataclass
@@ -135,7 +137,12 @@ class Group:
                 idle.add(share)
                 if key in self.output_of:
                     consumed.add(share)
-        missing = self._missing(state, health)
+        # A share at rest is large, and products do without it: a suspect may keep it, unless the
+        # others do not suffice.
+        lost: Collection[str] = health.suspects.keys()
+        if self.spec.at_rest:
+            lost = () if self.spec.code.is_decodable(usable) else health.given_up
+        missing = self._missing(state, lost)
         took = [self.took[share] for share in usable if share in self.took]
         since = [
             health.suspects[worker]
@@ -166,19 +173,15 @@ class Group:
             wrong=None if self.spec.verify is None else self.spec.verify.wrong,
         )
 
-    def _missing(self, state: SchedulerState, health: Health) -> set[int]:
+    def _missing(self, state: SchedulerState, lost: Collection[str]) -> set[int]:
+        """Outputs that are wanted, and not there; or only on workers that count as lost."""
         missing = set()
         for key, q in self.output_of.items():
             ts = state.task(key)
             if ts is None:
                 continue
-            # A share at rest is large, and products do without it: a suspect may keep it.
-            lost = (
-                not self.spec.at_rest
-                and ts.state == "memory"
-                and addresses(ts) <= health.suspects.keys()
-            )
-            if ts.state in UNFINISHED or (lost and state.wanted(ts)):
+            gone = ts.state == "memory" and bool(lost) and addresses(ts) <= set(lost)
+            if ts.state in UNFINISHED or (gone and state.wanted(ts)):
                 missing.add(q)
         return missing
 

@@ -195,6 +195,14 @@ class SchedulerState:
         if not (ts.worker_restrictions or ts.host_restrictions or ts.resource_restrictions):
             ts.worker_restrictions, ts.loose_restrictions = set(workers), True
 
+    def prefer(self, key: Key, worker: str) -> None:
+        """Prefer another worker for a task, unless its user has said where."""
+        ts = self.scheduler.tasks[key]
+        if ts.loose_restrictions:
+            ts.worker_restrictions = {worker}
+        else:
+            self.restrict(key, (worker,))
+
     def place_homeless(self) -> None:
         """Place what found no worker when there was none, now that there may be one.
 
@@ -328,7 +336,7 @@ class SchedulerState:
         for dts in ts.dependencies:
             self._link(spare, dts)
 
-    def keep_one_copy(self, homes: Mapping[Key, str | None]) -> None:
+    def keep_one_copy(self, homes: Mapping[Key, str]) -> None:
         """Drop copies that were fetched in passing, so that each result lives where it was made.
 
         Left to the memory manager, copies collect on the worker that read them all.
@@ -346,6 +354,10 @@ class SchedulerState:
                     spare.setdefault(ws.address, []).append(key)
         for address, keys in spare.items():
             self.scheduler.request_remove_replicas(address, keys, stimulus_id=_stimulus("one-copy"))
+
+    def copy_to(self, address: str, key: Key) -> None:
+        """Have a worker fetch a result that others hold."""
+        self.scheduler.request_acquire_replicas(address, [key], stimulus_id=_stimulus("move"))
 
     def keep_off(self, address: str, suspects: Iterable[str]) -> None:
         """Forget a suspect's copies of what others hold too.

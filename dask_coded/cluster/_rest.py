@@ -1,0 +1,88 @@
+"""Where shares at rest live: one to a worker, or one worker's loss would cost several.
+
+Left alone, shares that were rebuilt while workers were missing or silent stay where that was done,
+beside others. Copies that were fetched in passing collect on the worker that read them all.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from dask.typing import Key
+
+from dask_coded.cluster._group import Group, addresses
+from dask_coded.cluster._placement import decode_worker
+from dask_coded.cluster._scheduler_state import SchedulerState
+
+if TYPE_CHECKING:
+    from distributed.scheduler import Scheduler
+
+__all__ = ["free_workers", "homes_of", "moves", "residents"]
+
+
+def residents(state: SchedulerState, group: Group) -> frozenset[str]:
+    """Workers on which a share of the group lives, or is being made."""
+    found: set[str] = set()
+    for key in group.current_keys:
+        ts = state.task(key)
+        if ts is not None:
+            found |= addresses(ts)
+            if ts.processing_on is not None:
+                found.add(ts.processing_on.address)
+    return frozenset(found)
+
+
+def free_workers(
+    scheduler: "Scheduler",
+    keys: Iterable[Key],
+    avoid: Iterable[frozenset[str]],
+    taken: frozenset[str],
+) -> dict[Key, str]:
+    """A worker for each of these shares, without another share of the group if there is one."""
+    avoid = tuple(avoid)
+    found: dict[Key, str] = {}
+    for key in keys:
+        home = decode_worker(scheduler, (), (*avoid, taken, frozenset(found.values())))
+        if home is not None:
+            found[key] = home
+    return found
+
+
+def homes_of(state: SchedulerState, group: Group, suspects: Mapping[str, float]) -> dict[Key, str]:
+    """The one holder of each finished share at which it is to stay.
+
+    That is where it was made, unless nobody there can be heard, or a copy elsewhere would be the
+    only share of its worker.
+    """
+    held = {
+        key: holders
+        for key in group.share_of
+        if (ts := state.task(key)) is not None
+        and ts.state == "memory"
+        and (holders := addresses(ts) - suspects.keys())
+    }
+    found: dict[Key, str] = {}
+    # Who has least choice chooses first.
+    for key in sorted(held, key=lambda key: (len(held[key]), group.share_of[key])):
+        guests = set(found.values())
+        made_at = group.home.get(key)
+        found[key] = min(
+            held[key], key=lambda address: (address in guests, address != made_at, address)
+        )
+    return found
+
+
+def moves(scheduler: "Scheduler", homes: Mapping[Key, str], taken: Iterable[str]) -> dict[Key, str]:
+    """Shares that live beside another one, and a worker without any for each."""
+    occupied = set(taken)
+    free = [
+        ws.address
+        for ws in sorted(scheduler.running, key=lambda ws: ws.nbytes)
+        if ws.address not in occupied
+    ]
+    seen: set[str] = set()
+    found: dict[Key, str] = {}
+    for key, address in homes.items():
+        if address in seen and free:
+            found[key] = free.pop(0)
+        seen.add(address)
+    return found

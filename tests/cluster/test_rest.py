@@ -1,0 +1,72 @@
+"""Shares at rest on real workers: one to a worker again, whatever happened meanwhile."""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import pytest
+from distributed import Client, futures_of, wait
+
+from dask_coded.array import EncodedArray, encode
+from dask_coded.testing import EmulatedCluster, assert_clean
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
+
+
+def until(condition: Callable[..., bool], *args: Any) -> None:
+    end = time.monotonic() + 40.0
+    while not condition(*args):
+        assert time.monotonic() < end, "nothing happened for 40 s"
+        time.sleep(0.05)
+
+
+def holders(client: Client, encoded: EncodedArray) -> list[tuple[str, ...]]:
+    held = client.who_has(futures_of(encoded))
+    return [tuple(workers) for workers in held.values()]
+
+
+def all_are_held(client: Client, encoded: EncodedArray) -> bool:
+    return all(holders(client, encoded))
+
+
+def one_to_a_worker(client: Client, encoded: EncodedArray) -> bool:
+    found = holders(client, encoded)
+    counts = Counter(worker for workers in found for worker in workers)
+    return all(len(workers) == 1 for workers in found) and max(counts.values()) == 1
+
+
+def test_a_rebuilt_share_moves_to_a_worker_of_its_own() -> None:
+    data = np.random.default_rng(0).normal(size=(40, 3))
+    with EmulatedCluster(6) as cluster, cluster.client() as client:
+        encoded = encode(da.from_array(data, chunks=(10, 3)), parity=2).persist()
+        wait(encoded)
+        until(one_to_a_worker, client, encoded)
+        cluster.kill("w1")
+        cluster.kill("w4")
+        # Rebuilt on the four that are left, which hold more than one then.
+        until(all_are_held, client, encoded)
+        cluster.replace("w1")
+        cluster.replace("w4")
+        until(one_to_a_worker, client, encoded)
+        np.testing.assert_allclose((encoded @ np.ones(3)).compute(), data @ np.ones(3))
+        del encoded
+        assert_clean(client)
+
+
+def test_more_shares_out_of_reach_than_may_be_lost_are_made_again() -> None:
+    data = np.random.default_rng(0).normal(size=(40, 3))
+    with EmulatedCluster(6) as cluster, cluster.client() as client:
+        encoded = encode(da.from_array(data, chunks=(10, 3)), parity=2).persist()
+        wait(encoded)
+        until(one_to_a_worker, client, encoded)
+        for name in ("w0", "w2", "w5"):
+            cluster.freeze(name)
+        np.testing.assert_allclose((encoded @ np.ones(3)).compute(), data @ np.ones(3))
+        for name in ("w0", "w2", "w5"):
+            cluster.thaw(name)
+        until(one_to_a_worker, client, encoded)
+        del encoded
+        assert_clean(client)
