@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["locate", "protects"]
 
 # Explanations that are tried one by one where the range of S does not tell.
-_MOST_TRIALS = 4000
+_MOST_TRIALS = 1000
 # Sets of columns of H whose rank is looked at before errors that are alike are believed.
 _MOST_COLUMN_SETS = 10_000
 # Columns of an orthonormal check matrix that are zero but for rounding.
