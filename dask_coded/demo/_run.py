@@ -46,7 +46,7 @@ def run(*, workers: int | None, quick: bool, faults: bool, out: Path) -> bool:
     k = story.n_workers - story.parity
     print(f"dask_coded, any {k} of {story.n_workers} shares suffice:", flush=True)
     coded = run_coded(story, patches, _CODED_LIMIT)
-    print(_preparation("encoded, and its transpose,", coded), flush=True)
+    print(_preparation("encoded", coded), flush=True)
 
     limit = story.plain_limit(sum(coded.seconds))
     print(f"plain Dask, given up after {limit:.0f} s of iterating:", flush=True)
