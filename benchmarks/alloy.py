@@ -287,10 +287,10 @@ def main() -> None:
     args = parser.parse_args()
     print(machine())
     thresholds({**CODES, **FINER} if not args.quick else CODES, 400 if args.quick else 6000)
-    count = 50 if args.quick else 3000
+    count = 50 if args.quick else 1000
     simulated(ShiftedExponential(0.2, 0.4), count)
     simulated(ParetoDelay(0.2, 1.5), count)
-    digits(20 if args.quick else 1000)
+    digits(20 if args.quick else 300)
     size = QUICK if args.quick else FULL
     real(Size(**{**vars(size), "products": args.products or size.products}))
 
