@@ -54,6 +54,7 @@ class SchedulerState:
         self.scheduler = scheduler
         self._held: dict[Key, Callable[[], None]] = {}
         self._ours: Callable[[Key], bool] = lambda key: False
+        self._output: Callable[[Key], bool] = lambda key: False
         self._on_held: Callable[[Key], None] = lambda key: None
 
     # Reading
@@ -126,7 +127,7 @@ class SchedulerState:
             Called after an exception was held back.
         """
         scheduler = self.scheduler
-        self._ours, self._on_held = ours, on_held
+        self._ours, self._output, self._on_held = ours, output, on_held
         deliver = scheduler.stream_handlers["task-erred"]
         scheduler.stream_handlers["task-erred"] = partial(self._task_erred, deliver)
         generate = scheduler._generate_taskstates
@@ -239,7 +240,10 @@ class SchedulerState:
             self.scheduler.client_desires_keys(keys=keys, client=CLIENT)
 
     def release(self, keys: Iterable[Key]) -> None:
-        """Neither hold nor run these any longer for ourselves; their tasks stay known."""
+        """Neither hold nor run these any longer for ourselves.
+
+        Shares stay known. Outputs are forgotten if their users have already released them.
+        """
         cs = self.scheduler.clients.get(CLIENT)
         recommendations: dict[Key, Any] = {}
         for key in keys:
@@ -251,7 +255,9 @@ class SchedulerState:
                 if ts.who_wants:
                     ts.who_wants.discard(cs)
             self._held.pop(key, None)
-            if self._unneeded(ts):
+            if self._output(key) and not (ts.who_wants or ts.waiters or ts.dependents):
+                recommendations[key] = "forgotten"
+            elif self._unneeded(ts):
                 recommendations[key] = "released"
         if recommendations:
             self.scheduler.transitions(recommendations, _stimulus("release"))
