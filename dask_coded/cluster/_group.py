@@ -107,6 +107,7 @@ class Group:
         erased: set[int] = set()
         idle: set[int] = set()
         consumed: set[int] = set()
+        halted: dict[int, frozenset[str]] = {}
         nbytes = 0
         keys = self.current_keys
         for share, key in enumerate(keys):
@@ -128,7 +129,7 @@ class Group:
             elif blockers := stuck(ts, health.suspects, {}):
                 moves = health.trusted and runs_on(ts, health.suspects)
                 if moves and state.repeatable(ts, health.suspects):
-                    idle.add(share)
+                    halted[share] = blockers
                 else:
                     stalled[share] = blockers
             elif ts.state in UNFINISHED:
@@ -137,11 +138,16 @@ class Group:
                 idle.add(share)
                 if key in self.output_of:
                     consumed.add(share)
-        # A share at rest is large, and products do without it: a suspect may keep it, unless the
-        # others do not suffice.
         lost: Collection[str] = health.suspects.keys()
         if self.spec.at_rest:
-            lost = () if self.spec.code.is_decodable(usable) else health.given_up
+            # These are large, and products do without some: a suspect may keep its own, or finish
+            # it after all, unless the others do not suffice.
+            enough = self.spec.code.is_decodable(usable)
+            lost = () if enough else health.given_up
+            spared = {s: w for s, w in halted.items() if enough and not w <= health.given_up}
+            stalled |= spared
+            halted = {s: w for s, w in halted.items() if s not in spared}
+        idle |= halted.keys()
         missing = self._missing(state, lost)
         took = [self.took[share] for share in usable if share in self.took]
         since = [
