@@ -217,10 +217,10 @@ class _Stack:
     def refused(self, kept: Sequence[int], wrong: set[int]) -> WrongResultError:
         """The error for results that disagree and cannot be put right; reported as well."""
         _tell(self._group, self._code, wrong, corrected=False)
-        named = f" (certainly {sorted(wrong)})" if wrong else ""
+        named = f", beside {sorted(wrong)}," if wrong else ""
         return WrongResultError(
             f"{self._group} of {self._code!r}: results disagree by more than rounding, and which "
-            f"of shares {sorted({*kept, *wrong})}{named} are wrong cannot be told from "
+            f"of shares {list(kept)}{named} are wrong cannot be told from "
             f"{len(self._arrays)} results. Compute again, or use more parity: one surplus result "
             "detects, t + 1 locate t independent errors"
         )
