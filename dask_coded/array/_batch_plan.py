@@ -16,6 +16,9 @@ from dask_coded.codes import (
     Polynomial,
     Replication,
     fewest_bicliques,
+    single_bicliques,
+    smallest_bicliques,
+    threshold_of_bicliques,
 )
 from dask_coded.errors import ParameterError
 from dask_coded.fields import COMPLEX, PAIRED
@@ -105,7 +108,7 @@ def choose_codewords(
         few_digits = np.finfo(dtype).precision < 10
         chosen = _merged(apart, parity, most, priced, few_digits)
         # Two codewords together may not save what all of them do.
-        code = _joint(pairs, parity, most, few_digits)
+        code = _joint(pairs, parity, most, few_digits, search=True)
         if code is not None:
             whole = priced(code, pairs)
             chosen = min(chosen, [whole], key=lambda each: sum(map(_price, each)))
@@ -186,25 +189,31 @@ def _merged(
     priced: Callable[[AbstractCode, Sequence[Pair]], Codeword],
     few_digits: bool,
 ) -> list[Codeword]:
-    """Codewords put together, the first with whichever saves work, until nothing does."""
+    """Codewords put together, each with whichever of those after it saves work."""
     waiting, done = list(apart), []
     while waiting:
         here = waiting.pop(0)
-        grown = True
-        while grown:
-            grown = False
-            for other in list(waiting):
-                pairs = (*here.sides.pairs, *other.sides.pairs)
-                code = _joint(pairs, parity, most, few_digits)
-                joint = None if code is None else priced(code, pairs)
-                if joint is not None and joint.cost < here.cost + other.cost:
-                    here, grown = joint, True
-                    waiting.remove(other)
+        left = []
+        for other in waiting:
+            pairs = (*here.sides.pairs, *other.sides.pairs)
+            code = _joint(pairs, parity, most, few_digits)
+            joint = None if code is None else priced(code, pairs)
+            if joint is not None and joint.cost < here.cost + other.cost:
+                here = joint
+            else:
+                left.append(other)
+        waiting = left
+        if isinstance(here.code, FlexibleCSA):
+            # Only what has been put together is worth a search.
+            code = _joint(here.sides.pairs, parity, most, few_digits, search=True)
+            here = here if code is None else priced(code, here.sides.pairs)
         done.append(here)
     return done
 
 
-def _joint(pairs: Sequence[Pair], parity: int, most: int, few_digits: bool) -> AbstractCode | None:
+def _joint(
+    pairs: Sequence[Pair], parity: int, most: int, few_digits: bool, *, search: bool = False
+) -> AbstractCode | None:
     """One code for pairs of any kind, unless it has too many shares."""
     if len(pairs) + parity > most:
         return None
@@ -212,12 +221,15 @@ def _joint(pairs: Sequence[Pair], parity: int, most: int, few_digits: bool) -> A
     if len(pairs) == len({a for a, _ in edges}) == len({b for _, b in edges}):
         n_shares = 2 * len(pairs) - 1 + parity
         return None if n_shares > most else Lagrange(n_shares, len(pairs), 2)
-    code = FlexibleCSA.for_pairs(edges, parity, apart=True)
+    tried = [single_bicliques(edges)]
     if not few_digits:
         # Random curves need fewer shares, and may amplify rounding a hundred times as much.
-        found = FlexibleCSA.for_pairs(edges, parity)
-        code = min(code, found, key=lambda each: each.n_shares)
-    return None if code.n_shares > most else code
+        tried.append(fewest_bicliques(edges))
+        if search:
+            tried.append(smallest_bicliques(edges))
+    best = min(tried, key=threshold_of_bicliques)
+    n_shares = threshold_of_bicliques(best) + parity
+    return None if n_shares > most else FlexibleCSA(n_shares, best)
 
 
 def _cost(sides: BatchSides, sizes: Sizes) -> float:

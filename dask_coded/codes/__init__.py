@@ -5,8 +5,11 @@ from dask_coded.codes._alloy import Alloy as Alloy
 from dask_coded.codes._batch import AbstractBatchCode as AbstractBatchCode
 from dask_coded.codes._batch import Pairs as Pairs
 from dask_coded.codes._bicliques import fewest as fewest_bicliques
+from dask_coded.codes._bicliques import single as single_bicliques
 from dask_coded.codes._bicliques import smallest as smallest_bicliques
+from dask_coded.codes._bicliques import threshold as threshold_of_bicliques
 from dask_coded.codes._bilinear import AbstractMatmulCode as AbstractMatmulCode
+from dask_coded.codes._bivariate import Bivariate as Bivariate
 from dask_coded.codes._code import AbstractCode as AbstractCode
 from dask_coded.codes._cross_subspace_alignment import (
     CrossSubspaceAlignment as CrossSubspaceAlignment,
@@ -49,6 +52,7 @@ __all__ = [
     "AbstractPrivateCode",
     "AbstractPrivateMatmulCode",
     "Alloy",
+    "Bivariate",
     "CrossSubspaceAlignment",
     "Decoder",
     "Entangled",
@@ -72,6 +76,8 @@ __all__ = [
     "protects",
     "register",
     "registered",
+    "single_bicliques",
     "smallest_bicliques",
+    "threshold_of_bicliques",
     "typical_recovery_threshold",
 ]

@@ -16,13 +16,23 @@ import numpy as np
 
 from dask_coded.errors import ParameterError
 
-__all__ = ["Biclique", "Bicliques", "Layout", "checked", "fewest", "layout", "single", "smallest"]
+__all__ = [
+    "Biclique",
+    "Bicliques",
+    "Layout",
+    "checked",
+    "fewest",
+    "layout",
+    "single",
+    "smallest",
+    "threshold",
+]
 
 Biclique: TypeAlias = tuple[tuple[int, ...], tuple[int, ...]]
 Bicliques: TypeAlias = tuple[Biclique, ...]
 Edges: TypeAlias = tuple[tuple[int, int], ...]
 
-#: Edges up to which every partition is looked at; there are 4140 of 8, most of them no bicliques.
+#: Edges up to which every partition is looked at.
 _EXHAUSTIVE = 8
 _STEPS = 400
 
@@ -91,6 +101,11 @@ def _layout(parts: Bicliques, *, exchanged: bool) -> Layout:
         max(map(len, right_zeros)),
         tuple((tuple(edges), tuple(oriented[e][0] for e in edges)) for edges in blocks.values()),
     )
+
+
+def threshold(parts: Bicliques) -> int:
+    """Fewest shares any of which decode."""
+    return layout(parts).threshold
 
 
 def checked(parts: Any) -> None:
@@ -243,22 +258,25 @@ def _neighbour(parts: list[_Part], stream: np.random.RandomState) -> Bicliques:
 def _partitions(edges: Edges) -> Iterator[Bicliques]:
     """Every partition into bicliques."""
 
-    def whole(block: list[tuple[int, int]]) -> bool:
-        sides = [set(ends) for ends in zip(*block, strict=True)]
-        return len(sides[0]) * len(sides[1]) == len(block)
-
-    def extend(rest: Sequence[tuple[int, int]], blocks: list[Any]) -> Iterator[Bicliques]:
+    def extend(rest: frozenset[tuple[int, int]], parts: list[_Part]) -> Iterator[list[_Part]]:
         if not rest:
-            if all(map(whole, blocks)):
-                sides = [[frozenset(ends) for ends in zip(*b, strict=True)] for b in blocks]
-                yield _canonical([(n, m) for n, m in sides])
+            yield parts
             return
-        for block in blocks:
-            block.append(rest[0])
-            yield from extend(rest[1:], blocks)
-            block.pop()
-        blocks.append([rest[0]])
-        yield from extend(rest[1:], blocks)
-        blocks.pop()
+        # By the part that the first edge is in.
+        i, j = min(rest)
+        lefts = sorted({a for a, b in rest if b == j and a != i})
+        rights = sorted({b for a, b in rest if a == i and b != j})
+        for more in _subsets(lefts):
+            for others in _subsets(rights):
+                part = frozenset([i, *more]), frozenset([j, *others])
+                taken = frozenset(itertools.product(*part))
+                if taken <= rest:
+                    yield from extend(rest - taken, [*parts, part])
 
-    return extend(edges, [])
+    return map(_canonical, extend(frozenset(edges), []))
+
+
+def _subsets(members: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    return itertools.chain.from_iterable(
+        itertools.combinations(members, size) for size in range(len(members) + 1)
+    )

@@ -65,7 +65,7 @@ class FlexibleCSA(AbstractBatchCode):
     >>> cycle = [(0, 0), (1, 0), (1, 1), (2, 1), (2, 2), (0, 2)]
     >>> code = FlexibleCSA.for_pairs(cycle, parity=2)
     >>> code.bicliques
-    (((0, 1), (0,)), ((0, 2), (2,)), ((1, 2), (1,)))
+    (((0,), (0, 2)), ((1,), (0, 1)), ((2,), (1, 2)))
     >>> code.recovery_threshold, code.n_shares
     (8, 10)
     """
