@@ -15,7 +15,20 @@ from dask_coded.errors import ParameterError
 from dask_coded.fields import COMPLEX, Field
 from dask_coded.typing import Array
 
-__all__ = ["cardinal_ladder", "enough_points", "ladder", "ring_of", "rowwise_kron", "spread_first"]
+__all__ = [
+    "cardinal_ladder",
+    "enough_points",
+    "ladder",
+    "random_powers",
+    "ring_of",
+    "rowwise_kron",
+    "scattered",
+    "spread_first",
+]
+
+# With random points a set of threshold size fails to decode with a chance of about the degree of
+# a determinant, some thousands, over p.
+_SMALLEST_PRIME = 2**31 - 1
 
 
 def ladder(
@@ -78,6 +91,32 @@ def spread_first(n_points: int, size: int) -> list[int]:
 def ring_of(points: list[int]) -> tuple[int, ...]:
     """Shares in the cyclic order of their points."""
     return tuple(sorted(range(len(points)), key=points.__getitem__))
+
+
+def random_powers(field: Field, seed: int, n_points: int, size: int) -> Array:
+    """Powers ``0 .. size - 1`` of distinct random points of a prime field, none of them zero."""
+    # NumPy promises never to change this stream.
+    stream = np.random.RandomState(seed)
+    points: dict[int, None] = {}
+    while len(points) < n_points:
+        high, low = (int(part) for part in stream.randint(0, 2**31, 2))
+        point = ((high << 31) + low) % _modulus(field)
+        if point:
+            points.setdefault(point)
+    return _powers(field, field.asarray(list(points)), np.arange(size))
+
+
+def scattered(family: str, field: Field) -> None:
+    """Raise if random points of an exact field would often coincide."""
+    if field.exact and _modulus(field) < _SMALLEST_PRIME:
+        raise ParameterError(
+            f"{family}: random points of {field.name} would often coincide; use a prime of at "
+            "least 2**31 - 1"
+        )
+
+
+def _modulus(field: Field) -> int:
+    return int(field.name.partition(":")[2])
 
 
 def rowwise_kron(field: Field, a: Array, b: Array) -> Array:

@@ -1,12 +1,11 @@
 """Private bivariate codes: several sub-tasks to a worker, each of which counts."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from dask_coded.codes._check import enough_shares, one_of, positive, seeded
-from dask_coded.codes._points import enough_points, ladder, rowwise_kron
+from dask_coded.codes._points import enough_points, ladder, random_powers, rowwise_kron, scattered
 from dask_coded.codes._private import M61, AbstractPrivateMatmulCode, private_parameters
 from dask_coded.codes._registry import register
 from dask_coded.errors import ParameterError
@@ -14,10 +13,6 @@ from dask_coded.fields import Field
 from dask_coded.typing import Array
 
 __all__ = ["PrivateBivariate"]
-
-# With random points a set of threshold size fails to decode with a chance of about the degree of
-# a determinant, some thousands, over p.
-_SMALLEST_PRIME = 2**31 - 1
 
 
 @register("private_bivariate")
@@ -81,11 +76,7 @@ class PrivateBivariate(AbstractPrivateMatmulCode):
                 f"{self.n}; got n_shares={self.n_shares} and per_worker={self.per_worker}. "
                 "Take a multiple, and no more than n"
             )
-        if self._modulus < _SMALLEST_PRIME:
-            raise ParameterError(
-                f"random points of {self.field.name} would often coincide; use a prime of at "
-                "least 2**31 - 1"
-            )
+        scattered("PrivateBivariate", self.field)
         reason = "(m + T) n + s (m + T - 1)"
         enough_shares("PrivateBivariate", self.n_shares, self.recovery_threshold, reason)
         enough_points(self.field, self.n_shares)
@@ -107,10 +98,6 @@ class PrivateBivariate(AbstractPrivateMatmulCode):
         size = self.per_worker
         return tuple(tuple(range(first, first + size)) for first in range(0, self.n_shares, size))
 
-    @property
-    def _modulus(self) -> int:
-        return int(self.field.name.partition(":")[2])
-
     def generator(self, operand: int = 0) -> Array:
         """Powers of x for A, ``(N, m)``, and of y for B, ``(N, n)``."""
         one_of(operand, 2)
@@ -129,16 +116,4 @@ class PrivateBivariate(AbstractPrivateMatmulCode):
 
     def _y(self, size: int) -> Array:
         """Powers of the sub-task's point."""
-        # NumPy promises never to change this stream.
-        stream = np.random.RandomState(self.seed)
-        points: list[int] = []
-        while len(points) < self.n_shares:
-            high, low = (int(part) for part in stream.randint(0, 2**31, 2))
-            point = ((high << 31) + low) % self._modulus
-            if point and point not in points:
-                points.append(point)
-        column = self.field.asarray(points)
-        powers: Any = np.ones((self.n_shares, size), dtype=self.field.dtype)
-        for exponent in range(1, size):
-            powers[:, exponent] = self.field.multiply(powers[:, exponent - 1], column)
-        return np.asarray(powers)
+        return random_powers(self.field, self.seed, self.n_shares, size)

@@ -7,7 +7,7 @@ import numpy as np
 from dask_coded.fields import Field
 from dask_coded.typing import Array
 
-__all__ = ["nonzero_rows", "unit_rows"]
+__all__ = ["nonzero_rows", "orthonormal_rows", "unit_rows"]
 
 
 def unit_rows(field: Field, seed: int, rows: int, columns: int) -> Array:
@@ -37,3 +37,13 @@ def nonzero_rows(field: Field, seed: int, rows: int, columns: int) -> Array:
     drawn: Any = field.asarray(stream.randint(0, 2**62, (rows, columns), np.int64))
     drawn[~drawn.any(axis=1), 0] = 1
     return cast(Array, drawn)
+
+
+def orthonormal_rows(field: Field, seed: int, frames: int, rows: int, columns: int) -> Array:
+    """For each frame `rows` random orthonormal rows, ``(frames, rows, columns)``."""
+    gaussian: Any = unit_rows(field, seed, frames * rows, columns)
+    gaussian = gaussian.reshape(frames, rows, columns)
+    q, r = np.linalg.qr(gaussian.conj().swapaxes(1, 2))
+    # Which signs a factorisation has is left to whoever wrote it; these are always the same.
+    diagonal = np.diagonal(r, axis1=1, axis2=2)
+    return cast(Array, (q * (diagonal / np.abs(diagonal))[:, None, :]).conj().swapaxes(1, 2))
