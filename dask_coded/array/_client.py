@@ -2,15 +2,19 @@
 
 import logging
 from typing import Any
+from weakref import WeakSet
 
 import dask.array as da
 
-from dask_coded.cluster import enable
+from dask_coded.cluster import enable, is_enabled
 from dask_coded.errors import InstallationError, UnsupportedOperationError
 
 __all__ = ["current_client", "prepare", "prepared_workers", "refuse_expressions", "worker_count"]
 
 logger = logging.getLogger("distributed.client.dask_coded")
+
+#: Clients that enable the runtime in the background, or could not.
+_asked: WeakSet[Any] = WeakSet()
 
 
 def refuse_expressions() -> None:
@@ -58,10 +62,9 @@ def prepare(client: Any) -> None:
 
     An asynchronous client cannot be waited for here; its user awaits ``enable(client)``.
     """
-    if client is None or client.asynchronous or getattr(client, "_dask_coded_enabled", False):
+    if client is None or client.asynchronous or is_enabled(client):
         return
     enable(client)
-    client._dask_coded_enabled = True
 
 
 def prepared_workers(client: Any) -> int | None:
@@ -71,11 +74,10 @@ def prepared_workers(client: Any) -> int | None:
     """
     if client is None:
         return None
-    enabled = getattr(client, "_dask_coded_enabled", None)
-    if enabled:
+    if is_enabled(client):
         return _known_workers(client)
-    if enabled is None:
-        client._dask_coded_enabled = False
+    if client not in _asked:
+        _asked.add(client)
         client.loop.add_callback(_enable_soon, client)
     return None
 
@@ -87,6 +89,4 @@ async def _enable_soon(client: Any) -> None:
         # Nobody waits for this, and nothing is coded that was not asked for.
         logger.warning("Products are not coded: %s", error)
     except OSError:
-        client._dask_coded_enabled = None  # ask again
-    else:
-        client._dask_coded_enabled = True
+        _asked.discard(client)  # perhaps next time

@@ -2,6 +2,7 @@
 
 from dask_coded.cluster._client import Report as Report
 from dask_coded.cluster._client import enable as enable
+from dask_coded.cluster._client import is_enabled as is_enabled
 from dask_coded.cluster._client import report as report
 from dask_coded.cluster._plugin import CodedSchedulerPlugin as CodedSchedulerPlugin
 from dask_coded.cluster._policy import Decision as Decision
@@ -31,6 +32,7 @@ __all__ = [
     "confined",
     "dask_setup",
     "enable",
+    "is_enabled",
     "report",
     "sliced_adjoint",
     "sliced_matmul",

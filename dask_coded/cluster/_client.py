@@ -11,10 +11,10 @@ from dask_coded.cluster._plugin import REPORT_HANDLER, CodedSchedulerPlugin
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["Report", "enable", "report"]
+__all__ = ["Report", "enable", "is_enabled", "report"]
 
-#: Clients whose cluster is known to have the package.
-_checked: "WeakSet[Client]" = WeakSet()
+#: Clients on whose cluster the runtime is enabled.
+_enabled: "WeakSet[Client]" = WeakSet()
 
 
 def enable(client: "Client") -> Any:
@@ -49,13 +49,18 @@ def enable(client: "Client") -> Any:
 
 async def _enable(client: "Client") -> None:
     await _register(client)
-    if client not in _checked:
+    if client not in _enabled:
         await check_workers(client)
-        _checked.add(client)
+        _enabled.add(client)
+
+
+def is_enabled(client: "Client") -> bool:
+    """Whether this client has enabled the runtime; asks nobody."""
+    return client in _enabled
 
 
 async def _register(client: "Client") -> None:
-    if client not in _checked:
+    if client not in _enabled:
         await check_scheduler(client)
     await client.register_plugin(CodedSchedulerPlugin(), name=CodedSchedulerPlugin.name)
 

@@ -38,7 +38,10 @@ class Launcher:
         self, folder: Path, config: Mapping[str, Any], environment: Mapping[str, str]
     ) -> None:
         self.log = folder / "logs" / "zygote"
-        merged = copy.deepcopy(dask.config.global_config)
+        # Functions, such as graph optimisations, are the client's and do not travel as text.
+        merged = copy.deepcopy(
+            {name: v for name, v in dask.config.global_config.items() if not callable(v)}
+        )
         dask.config.set(dict(config), config=merged)
         self.config = merged
         with self.log.open("wb") as log:
