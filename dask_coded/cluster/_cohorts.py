@@ -72,8 +72,11 @@ class Cohorts:
         started = group.started.get(own)
         patience = self._patience
         expected = group.ran_on.get(own) in slow
-        factor = patience.slow_cohort_factor if expected else patience.cohort_factor
-        wait = max(patience.cohort_minimum, factor * median(cohort.took.values()))
+        typical = median(cohort.took.values())
+        if expected:
+            wait = max(patience.minimum, patience.slow_cohort_factor * typical)
+        else:
+            wait = max(patience.cohort_minimum, patience.cohort_factor * typical)
         if started is None:
             return cohort.known_since + wait
         return max(cohort.known_since, started + wait)
