@@ -22,8 +22,8 @@ _MOST_HELD = 16
 _MOST_BY_VALUE = 64
 # Room in the arguments for what is neither pointer, stride nor weight.
 _OTHER_BYTES = 128
-# Multiply-adds in a row that are still written out.
-_MOST_UNROLLED = 2048
+# Multiply-adds in a row that are still written out, those of wide sums counted by registers.
+_MOST_UNROLLED = 1024
 
 
 class Plan(NamedTuple):
@@ -101,7 +101,7 @@ def plan(
         "DIMS": geometry.dims,
         "MASKED": int(arithmetic.rounds and bool((weights == 0).any())),
         "HELD": int(held),
-        "ROLLED": int(not held and n_inputs * n_outputs * width > _MOST_UNROLLED),
+        "ROLLED": int(n_inputs * n_outputs * width * arithmetic.registers > _MOST_UNROLLED),
     }
     arguments = np.zeros(1, layout)
     length = int(np.prod(geometry.shape))

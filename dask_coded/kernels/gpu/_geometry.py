@@ -14,6 +14,8 @@ __all__ = ["REGISTERS", "Geometry", "geometry_of", "shadow"]
 _ACCESS = 16
 #: Registers that sums or held inputs of one thread may take; more would leave too few threads.
 REGISTERS = 64
+# With the element at hand, which is as wide as a sum.
+_WITH_ELEMENT = 72
 
 
 class Geometry(NamedTuple):
@@ -40,7 +42,7 @@ class Geometry(NamedTuple):
             return 1
         width = max(_ACCESS // itemsize, 1)
         while width > 1 and (
-            live * width * registers > REGISTERS
+            (live + 1) * width * registers > _WITH_ELEMENT
             or any(pointer % (width * itemsize) for pointer in self.pointers)
         ):
             width //= 2

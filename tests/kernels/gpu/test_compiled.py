@@ -123,7 +123,7 @@ def test_every_sum(k: int, r: int, label: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("label", ["f4 in f4", "c16 turned", f"modulo {2**61 - 1} u8"])
+@pytest.mark.parametrize("label", ["f4 in f4", "complex128 turned", f"modulo {2**61 - 1} u8"])
 @pytest.mark.parametrize(("k", "r"), [(2, 9), (16, 70), (70, 3), (5, 1)])
 @pytest.mark.parametrize("dims", [0, 2, 4])
 @pytest.mark.parametrize("limit", [LARGE, SMALL])

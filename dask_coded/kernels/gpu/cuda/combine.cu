@@ -8,7 +8,8 @@
 //   DIMS        0: contiguous; n: any strides in n dimensions, and WIDTH is 1
 //   MASKED      1: elements of weight zero are not looked at, so that their NaN does not count
 //   HELD        1: inputs stay in registers and outputs stream; 0: the other way round
-//   ROLLED      1: batches of inputs are a loop, for sums whose code would grow too long
+//   ROLLED      1: batches of inputs, or outputs where inputs are held, are a loop: code that is
+//               written out any further takes seconds to compile, and registers
 //   ARGUMENT_BYTES   what the host takes sizeof(Arguments) for
 typedef ARITHMETIC A;
 typedef A::Weight Weight;
@@ -126,7 +127,11 @@ __device__ __forceinline__ void combine_at(const Arguments& a, i64 start, bool& 
   In raw[INPUTS][COUNT];
 #pragma unroll
   for (int l = 0; l < INPUTS; ++l) load(place.input(a, l), raw[l]);
+#if ROLLED
+#pragma unroll 1
+#else
 #pragma unroll
+#endif
   for (int q = 0; q < OUTPUTS; ++q) {
     Sum sums[COUNT];
 #pragma unroll
@@ -170,7 +175,7 @@ __device__ __forceinline__ void combine_at(const Arguments& a, i64 start, bool& 
 #endif
 }
 
-extern "C" __global__ void __launch_bounds__(256) combine(BY_VALUE Arguments a)
+extern "C" __global__ void __launch_bounds__(256, 2) combine(BY_VALUE Arguments a)
 {
   bool outside = false;
   const i64 threads = (i64)gridDim.x * blockDim.x;

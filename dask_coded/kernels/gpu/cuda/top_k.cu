@@ -172,7 +172,7 @@ __device__ __forceinline__ void select(Shared& s, const Tile& tile, u32 wanted)
   __syncthreads();
 }
 
-extern "C" __global__ void __launch_bounds__(256) top_k(BY_VALUE Arguments a)
+extern "C" __global__ void __launch_bounds__(256, 4) top_k(BY_VALUE Arguments a)
 {
   __shared__ Shared s;
   const i64 items = a.n_rows * a.n_tiles;
