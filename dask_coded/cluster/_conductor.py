@@ -137,11 +137,11 @@ class Conductor:
         at_home = homes(shares, self._suspects)
         for share, workers in at_home.items():
             self.state.restrict(shares[share].key, workers)
-        away = {share: ts for share, ts in shares.items() if share not in at_home}
-        placed = spread(self.scheduler, away, self._suspects, self._offset)
+        code = group.spec.code
+        placed = spread(self.scheduler, code, shares, at_home, self._suspects, self._offset)
         for key, worker in placed.items():
             self.state.restrict(key, (worker,))
-        self._offset += len(group.spec.parity_keys) or 1
+        self._offset += sum(ts.key in placed for ts in shares.values()) or 1
 
     def _end(self, group: Group) -> None:
         """No output is known any more: remove what only the group knew of."""

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from dask.typing import Key
 
+from dask_coded.codes import AbstractCode
+
 if TYPE_CHECKING:
     from distributed.scheduler import Scheduler, TaskState, WorkerState
 
@@ -87,20 +89,28 @@ def homes(
 
 def spread(
     scheduler: "Scheduler",
+    code: AbstractCode,
     shares: Mapping[int, "TaskState"],
+    homes: Mapping[int, frozenset[str]],
     suspects: Mapping[str, float],
     offset: int,
 ) -> dict[Key, str]:
-    """A different worker for every share of a group whose inputs are nowhere yet.
+    """Where the shares of a group run that have no home: as ``code.placement`` deals them.
 
-    Neighbouring shares go to different hosts as far as there are any. Inputs that only this
-    share needs come along, so that they live where it runs; a share with an unfinished input that
-    somebody else placed is left to Dask.
+    No worker gets more than its part, those at home included, so that as many workers may be lost
+    as ``code.tolerated_workers`` says; neighbouring shares go to different hosts as far as there
+    are any. Inputs that only this share needs, or that it reads as they are, come along, so that
+    they live where it runs; a share with an unfinished input that is made of what lies elsewhere
+    is left to Dask.
 
     Parameters
     ----------
-    scheduler, shares, suspects
-        The scheduler, the shares without a home, and the workers that get nothing new.
+    scheduler, code, shares
+        The scheduler, and the shares that were not started yet.
+    homes
+        Workers of those that have a home.
+    suspects
+        Workers that get nothing new.
     offset
         Where to begin: groups begin at different workers, or one would get all their parity.
     """
@@ -110,14 +120,28 @@ def spread(
     if not workers:
         return placed
     ours = {ts.key for ts in shares.values()}
+    order = [workers[(offset + index) % len(workers)].address for index in range(len(workers))]
+    dealt = {
+        share: address
+        for address, holding in zip(order, code.placement(len(order)), strict=True)
+        for share in holding
+    }
+    guests = Counter(address for workers in homes.values() for address in workers)
+    most = -(-code.n_shares // len(order))
     for share, ts in sorted(shares.items()):
-        mine = {dts.key for dts in _private_inputs(ts)}
-        if any(
-            readers[dts.key] == 1 and dts.key not in mine | ours and not dts.who_has
-            for dts in ts.dependencies
-        ):
+        if share in homes:
             continue
-        address = workers[(offset + share) % len(workers)].address
+        own = [dts for dts in ts.dependencies if readers[dts.key] == 1 and not dts.who_has]
+        mine = _private_inputs(ts)
+        for dts in own:
+            if dts.key not in mine | ours:
+                mine |= _sources(dts)
+        if any(dts.key not in mine | ours for dts in own):
+            continue
+        address = dealt[share]
+        if guests[address] >= most:
+            address = min(order, key=guests.__getitem__)
+        guests[address] += 1
         placed.update(dict.fromkeys(mine, address))
         placed[ts.key] = address
     return placed
@@ -134,13 +158,35 @@ def _interleaved(workers: Iterable["WorkerState"]) -> list["WorkerState"]:
     ]
 
 
-def _private_inputs(ts: "TaskState") -> list["TaskState"]:
+def _private_inputs(ts: "TaskState") -> set[Key]:
     """Unfinished tasks that nobody but this share needs, directly or indirectly."""
-    found: list[TaskState] = []
+    found: set[Key] = set()
     front = [ts]
     while front:
         for dts in front.pop().dependencies:
             if not dts.who_has and len(dts.dependents) == 1 and not dts.who_wants:
-                found.append(dts)
+                found.add(dts.key)
                 front.append(dts)
+    return found
+
+
+def _sources(dts: "TaskState") -> set[Key]:
+    """An unfinished input with all that is made for it alone, if that begins with nothing.
+
+    What many read may begin it, as the array does that all its chunks are cut from. Nothing if
+    anything lies on a worker already, or is shared further down: Dask runs that where its inputs
+    are.
+    """
+    found = {dts.key}
+    front = [dts]
+    while front:
+        for source in front.pop().dependencies:
+            if source.who_has or source.processing_on or source.who_wants:
+                return set()
+            if len(source.dependents) > 1:
+                if source.dependencies:
+                    return set()
+                continue
+            found.add(source.key)
+            front.append(source)
     return found
