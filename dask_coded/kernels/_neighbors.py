@@ -6,6 +6,7 @@ checks what it is given and does the work for NumPy; CuPy arrays go to kernels o
 
 import operator
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
 from typing import Any
 
@@ -139,8 +140,11 @@ def fuse_distances(
         raise BlockShapeError(
             f"{len(factors)} weights fuse as many partial results, at least one; got {len(given)}"
         )
-    library = library_of([*given, point_norms, query_norms, rows, starts])
-    _check_list(rows, starts, len(query_norms))
+    named = [(f"partial result {index}", partial) for index, partial in enumerate(given)]
+    named += [("norms of points", point_norms), ("norms of queries", query_norms)]
+    library, place = _place([*named, ("rows", rows), ("starts", starts)])
+    with place:
+        _check_list(rows, starts, len(query_norms))
     for index, partial in enumerate(given):
         if tuple(partial.shape) != tuple(rows.shape):
             raise BlockShapeError(
@@ -152,7 +156,7 @@ def fuse_distances(
             f"norms are vectors; got shapes {tuple(point_norms.shape)} of points and "
             f"{tuple(query_norms.shape)} of queries"
         )
-    _check_floats([("partials", partial) for partial in given])
+    _check_floats(named[: len(given)])
     if library == "cupy":
         return gpu.fuse_distances(factors, given, point_norms, query_norms, rows, starts)
     _check_rows(rows, len(point_norms))
@@ -202,15 +206,17 @@ def top_k(values: AnyArray, k: int, starts: AnyArray | None = None) -> tuple[Any
         count = 0
     if isinstance(k, bool) or count < 1:
         raise ParameterError(f"a positive number of nearest values is selected; got k={k!r}")
-    library = library_of([values] if starts is None else [values, starts])
+    named = [("values", values)]
+    library, place = _place(named if starts is None else [*named, ("starts", starts)])
     if values.ndim != (2 if starts is None else 1):
         raise BlockShapeError(
             "values are a matrix with a row per query, or with starts a vector; got shape "
             f"{tuple(values.shape)}"
         )
-    _check_floats([("values", values)])
+    _check_floats(named)
     if starts is not None:
-        _check_list(values, starts, None)
+        with place:
+            _check_list(values, starts, None)
     if library == "cupy":
         return gpu.top_k(values, count, starts)
     if starts is None:
@@ -247,14 +253,16 @@ def _top_k(values: NDArray, k: int) -> tuple[NDArray, NDArray]:
 def _candidates(
     points: AnyArray, queries: AnyArray, rows: AnyArray, starts: AnyArray, *, squared: bool
 ) -> AnyArray:
-    library = library_of([points, queries, rows, starts])
+    named = [("points", points), ("queries", queries)]
+    library, place = _place([*named, ("rows", rows), ("starts", starts)])
     if points.ndim != 2 or queries.ndim != 2 or points.shape[1] != queries.shape[1]:
         raise BlockShapeError(
             "points and queries are matrices with as many features; got shapes "
             f"{tuple(points.shape)} and {tuple(queries.shape)}"
         )
-    _check_floats([("points", points), ("queries", queries)])
-    _check_list(rows, starts, len(queries))
+    _check_floats(named)
+    with place:
+        _check_list(rows, starts, len(queries))
     if library == "cupy":
         return gpu.candidates(points, queries, rows, starts, squared=squared)
     _check_rows(rows, len(points))
@@ -272,6 +280,12 @@ def _candidates(
             else:
                 found[piece] = gathered @ wide
     return found
+
+
+def _place(named: Sequence[tuple[str, AnyArray]]) -> tuple[str, AbstractContextManager[Any]]:
+    """The library of all arrays, and the device that all lie on as a context to look at them in."""
+    library = library_of([array for _, array in named])
+    return library, gpu.shared_device(named) if library == "cupy" else nullcontext()
 
 
 def _sum_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:

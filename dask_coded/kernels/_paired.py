@@ -5,6 +5,7 @@ is real: the halves become blocks of their own, and the weights a real matrix tw
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,8 @@ def combine_paired(
         # NumPy hands this on to the library of the block, so that it works on any device. Its own
         # subclasses are not wanted, and CuPy knows no `subok`.
         like = np.asarray(blocks[0]) if isinstance(blocks[0], np.ndarray) else blocks[0]
-        made = [np.empty_like(like, dtype=common) for _ in weights]
+        with _device_of(like):
+            made = [np.empty_like(like, dtype=common) for _ in weights]
     else:
         made = list(out)
         if len(made) != len(weights) or any(tuple(array.shape) != shape for array in made):
@@ -58,6 +60,12 @@ def combine_paired(
     real = np.block([[weights.real, -weights.imag], [weights.imag, weights.real]])
     backend(real, _halves(blocks), field=REAL, out=_halves(made))
     return made
+
+
+def _device_of(block: AnyArray) -> AbstractContextManager[Any]:
+    """CuPy allocates on the current device, which need not be that of the blocks."""
+    device = block.device
+    return device if isinstance(device, AbstractContextManager) else nullcontext()
 
 
 def _halves(blocks: Sequence[AnyArray]) -> list[AnyArray]:

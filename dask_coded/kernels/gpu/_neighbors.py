@@ -24,6 +24,7 @@ __all__ = [
     "candidates_kernel",
     "fuse_distances",
     "fuse_kernel",
+    "shared_device",
     "top_k",
     "top_k_kernel",
 ]

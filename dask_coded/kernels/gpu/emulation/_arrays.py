@@ -200,6 +200,7 @@ class DeviceArray:
         return self.placed(np.asarray(found))
 
     def __setitem__(self, index: Any, value: Any) -> None:
+        self._near()
         if isinstance(value, np.ndarray) and value.ndim:
             raise TypeError("Unsupported type <class 'numpy.ndarray'>")
         with np.errstate(all="ignore"):
@@ -220,19 +221,32 @@ class DeviceArray:
     def astype(self, dtype: Any, copy: bool = True) -> Any:
         if not copy and self.dtype == dtype:
             return self
+        self._near()
         with np.errstate(all="ignore"):
             return self.placed(self._host.astype(dtype))
 
+    def _near(self) -> None:
+        """Raise as CuPy does for work on a device that is not the current one."""
+        if self._memory.device != self.standin.devices[-1]:
+            raise ValueError(
+                f"Array device must be same as the current device: array device = "
+                f"{self._memory.device} while current = {self.standin.devices[-1]}"
+            )
+
     def __lt__(self, other: Any) -> Any:
+        self._near()
         return self.placed(np.asarray(self._host < plain(other)))
 
     def any(self) -> Any:
+        self._near()
         return self.placed(np.asarray(self._host.any()))
 
     def min(self) -> Any:
+        self._near()
         return self.placed(np.asarray(self._host.min()))
 
     def max(self) -> Any:
+        self._near()
         return self.placed(np.asarray(self._host.max()))
 
 
