@@ -154,6 +154,11 @@ def matmul(
     client = _synchronous(client)
     known = client.scheduler_info(n_workers=-1)["workers"]
     insiders = _addresses("trusted", trusted or (), known)
+    on_cluster = bool(insiders) and (isinstance(a, da.Array) or isinstance(b, da.Array))
+    if on_cluster and a.ndim == 3:
+        raise UnsupportedOperationError(
+            "batches on trusted workers are not supported; give NumPy arrays, or matrices"
+        )
     chosen = list(known) if workers is None else _addresses("workers", workers, known)
     outsiders = [address for address in chosen if address not in insiders]
     if code is None:
@@ -161,12 +166,7 @@ def matmul(
     _check_code(code, colluding, field, a, b, len(outsiders))
     addresses = tuple(outsiders[: len(code.workers)])
     job = Job(code, addresses, fraction_bits, bool(verify), timeout)
-    on_cluster = [x for x in (a, b) if isinstance(x, da.Array)]
-    if on_cluster and insiders:
-        if a.ndim == 3:
-            raise UnsupportedOperationError(
-                "batches on trusted workers are not supported; give NumPy arrays, or matrices"
-            )
+    if on_cluster:
         return multiply_on_trusted(a, b, job, insiders, client, dtype)
     a, b = (_computed(x, client) for x in (a, b))
     return multiply(a, b, job, client.sync, client.connection_args)

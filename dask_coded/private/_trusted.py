@@ -94,8 +94,9 @@ def _nested(b: Any, client: Any, trusted: Sequence[str]) -> _Block:
 
 
 def _scattered(x: NDArray, client: Any, trusted: Sequence[str]) -> _Block:
-    # Directly, or it would pass through the scheduler; and not under a name made of its content.
-    future = client.scatter(x, workers=list(trusted), direct=True, hash=False)
+    # Directly, or it would pass through the scheduler; not under a name made of its content; and
+    # to all, as nobody could make it again when the only one that has it is lost.
+    future = client.scatter(x, workers=list(trusted), broadcast=True, direct=True, hash=False)
     return [[future]]
 
 
