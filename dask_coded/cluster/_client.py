@@ -79,6 +79,8 @@ class Report:
     """Workers that are silent now, and since when, by the scheduler's clock."""
     slow: tuple[str, ...]
     """Workers that were late lately."""
+    evicted: Mapping[str, float]
+    """Workers that were removed for their silence, and when, by the scheduler's clock."""
 
     _COLUMNS = (
         ("code", "code", str),
@@ -113,6 +115,8 @@ class Report:
             text += "; wrong results: " + ", ".join(f"{n} by {w}" for w, n in t["wrong_by"].items())
         if self.suspects:
             text += f"; silent now: {', '.join(self.suspects)}"
+        if self.evicted:
+            text += f"; removed: {', '.join(self.evicted)}"
         return text
 
     def __repr__(self) -> str:
@@ -163,4 +167,5 @@ async def _report(client: "Client") -> Report:
         totals=data["totals"],
         suspects=data["suspects"],
         slow=tuple(data["slow"]),
+        evicted=data["evicted"],
     )

@@ -10,7 +10,10 @@ from distributed.metrics import time
 if TYPE_CHECKING:
     from distributed.scheduler import Scheduler
 
-__all__ = ["Isolation"]
+__all__ = ["EVICTION", "Isolation"]
+
+#: Begins the stimulus of every eviction.
+EVICTION = "dask-coded-evict"
 
 # Requests are gathered, and repeated only so often: who waits for a silent worker again meanwhile
 # loses no more than this.
@@ -83,6 +86,6 @@ class Isolation:
         self._scheduler.loop.add_callback(
             self._scheduler.remove_worker,
             address=address,
-            stimulus_id=f"dask-coded-evict-{time()}",
+            stimulus_id=f"{EVICTION}-{time()}",
             close=False,
         )

@@ -18,6 +18,7 @@ from tornado.ioloop import PeriodicCallback
 
 from dask_coded.cluster._conductor import Conductor
 from dask_coded.cluster._guard import GUARD_NAME, GuardWorkerPlugin
+from dask_coded.cluster._isolation import EVICTION
 from dask_coded.cluster._settings import Settings
 from dask_coded.cluster._suspects import Watch
 from dask_coded.cluster._trust import Trust
@@ -131,8 +132,12 @@ class CodedSchedulerPlugin(SchedulerPlugin):  # type: ignore[misc]
                 group.took[share] = now - group.started[share]
         self.conductor.note(group)
 
-    def remove_worker(self, scheduler: "Scheduler", worker: str, **kwargs: Any) -> None:
+    def remove_worker(
+        self, scheduler: "Scheduler", worker: str, *, stimulus_id: str = "", **kwargs: Any
+    ) -> None:
         """A worker left: every group may have lost something."""
+        if stimulus_id.startswith(EVICTION):
+            self.conductor.history.evict(worker, time())
         self._heard.pop(worker, None)
         self.watch.since.pop(worker, None)
         self.trust.worker_left()

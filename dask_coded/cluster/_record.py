@@ -72,7 +72,12 @@ class History:
 
     def __init__(self, length: int) -> None:
         self.entries: deque[dict[str, Any]] = deque(maxlen=length)
+        self._evicted: deque[tuple[str, float]] = deque(maxlen=length)
         self._stopping: dict[str, tuple[dict[str, Any], int, float]] = {}
+
+    def evict(self, worker: str, now: float) -> None:
+        """A worker was removed because it was silent and held what a group needed."""
+        self._evicted.append((worker, now))
 
     def add(self, entry: dict[str, Any]) -> None:
         self.entries.append(entry)
@@ -97,6 +102,7 @@ class History:
             "totals": totals(self.entries),
             "suspects": dict(suspects),
             "slow": sorted(slow),
+            "evicted": dict(self._evicted),
         }
 
 
