@@ -12,6 +12,8 @@ __all__ = ["REGISTERS", "Geometry", "geometry_of", "shadow"]
 
 #: Bytes of the widest access of one thread.
 _ACCESS = 16
+#: And the most elements: bytes of integers are unpacked into a register each.
+_MOST_ELEMENTS = 8
 #: Registers that sums or held inputs of one thread may take; more would leave too few threads.
 REGISTERS = 64
 # With the element at hand, which is as wide as a sum.
@@ -40,7 +42,7 @@ class Geometry(NamedTuple):
         """
         if self.steps:
             return 1
-        width = max(_ACCESS // itemsize, 1)
+        width = min(_ACCESS // itemsize or 1, _MOST_ELEMENTS)
         while width > 1 and (
             (live + 1) * width * registers > _WITH_ELEMENT
             or any(pointer % (width * itemsize) for pointer in self.pointers)

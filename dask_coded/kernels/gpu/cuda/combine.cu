@@ -10,6 +10,7 @@
 //   HELD        1: inputs stay in registers and outputs stream; 0: the other way round
 //   ROLLED      1: batches of inputs, or outputs where inputs are held, are a loop: code that is
 //               written out any further takes seconds to compile, and registers
+//   BOUNDS      threads of a block, and blocks that must fit a multiprocessor if that is said
 //   ARGUMENT_BYTES   what the host takes sizeof(Arguments) for
 typedef ARITHMETIC A;
 typedef A::Weight Weight;
@@ -175,7 +176,7 @@ __device__ __forceinline__ void combine_at(const Arguments& a, i64 start, bool& 
 #endif
 }
 
-extern "C" __global__ void __launch_bounds__(256, 2) combine(BY_VALUE Arguments a)
+extern "C" __global__ void __launch_bounds__(BOUNDS) combine(BY_VALUE Arguments a)
 {
   bool outside = false;
   const i64 threads = (i64)gridDim.x * blockDim.x;
