@@ -9,7 +9,7 @@ from typing import Any
 from distributed import Worker, WorkerPlugin
 
 from dask_coded.graph import combine_results
-from dask_coded.testing._worker_hook import InjectedFaults
+from dask_coded.testing import InjectedFaults
 
 __all__ = ["dask_setup"]
 

@@ -9,15 +9,9 @@ import pytest
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 SCRIPTS = sorted(BENCHMARKS.glob("[!_]*.py"))
-#: Take more than about 20 s even with --quick.
-SLOW: set[str] = set()
 
 
-@pytest.mark.parametrize(
-    "script",
-    [pytest.param(s, marks=[pytest.mark.slow] if s.stem in SLOW else []) for s in SCRIPTS],
-    ids=lambda path: path.stem,
-)
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 def test_benchmark_runs(script: Path, tmp_path: Path) -> None:
     run = subprocess.run(
         [sys.executable, str(script), "--quick"],

@@ -21,6 +21,7 @@ from dask_coded.testing._points import Point as Point
 from dask_coded.testing._points import signal as signal
 from dask_coded.testing._table import CODES as CODES
 from dask_coded.testing._trace import FaultTrace as FaultTrace
+from dask_coded.testing._worker_hook import InjectedFaults as InjectedFaults
 
 if TYPE_CHECKING:
     from dask_coded.testing._code_tests import CodeTests as CodeTests
@@ -34,6 +35,7 @@ __all__ = [
     "EmulatedCluster",
     "FaultEvent",
     "FaultTrace",
+    "InjectedFaults",
     "ParetoDelay",
     "PlayedFault",
     "Point",

@@ -301,12 +301,10 @@ def probe(base: Path, prefix: str, set_cores: Callable[[Path, float], None]) -> 
     folder.mkdir()
     try:
         set_cores(folder, 0.5)
-        sleeper = subprocess.Popen(["sleep", "60"], start_new_session=True)
-        try:
-            write(folder / "cgroup.procs", sleeper.pid)
-        finally:
-            sleeper.kill()
-            sleeper.wait()
+        # It reads until its pipe closes, as it does when this process ends, in whatever way.
+        child = subprocess.Popen(["cat"], stdin=subprocess.PIPE, start_new_session=True)
+        with child:
+            write(folder / "cgroup.procs", child.pid)
     finally:
         remove_group(folder)
 

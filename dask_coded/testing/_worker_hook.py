@@ -32,6 +32,9 @@ async def dask_setup(worker: Worker) -> None:
 class InjectedFaults(WorkerPlugin):
     """Gives each task that starts a run_spec that suffers.
 
+    Every worker of an emulated cluster has it. A preload that wants more say in which tasks suffer
+    may put a plugin of its own in its place, which passes on :meth:`transition` as it likes.
+
     Parameters
     ----------
     name : str
