@@ -86,6 +86,7 @@ def plan_matmul(
     *,
     code: AbstractCode | None = None,
     parity: int | None = None,
+    shares_per_worker: int | None = None,
     tolerance: float | None = None,
     verify: Verify | None = None,
 ) -> MatmulPlan:
@@ -100,7 +101,7 @@ def plan_matmul(
     """
     refuse_expressions()
     a, b = da.asanyarray(a), da.asanyarray(b)
-    check_request(code, parity, tolerance)
+    check_request(code, parity, tolerance, shares_per_worker=shares_per_worker)
     asked = None if verify is None else Verification.asked(verify, inner=1)
     _check(a, b)
     if a.ndim == 1:
@@ -137,6 +138,7 @@ def plan_matmul(
             parity=parity,
             n_workers=workers,
             pairable=a.ndim == 2,
+            shares_per_worker=shares_per_worker or 1,
         )
     if asked is not None:
         check_verifiable(choice, a.numblocks[-2], columns, asked.wrong)
@@ -149,6 +151,7 @@ def coded_matmul(
     *,
     code: AbstractCode | None = None,
     parity: int | None = None,
+    shares_per_worker: int | None = None,
     tolerance: float | None = None,
     verify: Verify | None = None,
 ) -> da.Array:
@@ -169,6 +172,11 @@ def coded_matmul(
         shapes, chunks and workers; ``repr(plan_matmul(a, b))`` says which and why.
     parity
         Shares of each group that may be lost, where `code` is None.
+    shares_per_worker
+        Give each worker up to so many smaller shares of every group in place of one, as far as
+        there are chunks; `parity` then counts workers. What a slow worker has finished counts,
+        and a worker in good health does what it can; in return more results are moved to be
+        decoded. A `code` with more shares than there are workers does the same.
     tolerance
         Largest acceptable product of amplification and eps; survivors that would exceed it wait
         for one more share. None: the square root of eps.
@@ -202,7 +210,15 @@ def coded_matmul(
     np.float64(144.0)
     """
     vector = np.ndim(a) == 1, np.ndim(b) == 1
-    plan = plan_matmul(a, b, code=code, parity=parity, tolerance=tolerance, verify=verify)
+    plan = plan_matmul(
+        a,
+        b,
+        code=code,
+        parity=parity,
+        shares_per_worker=shares_per_worker,
+        tolerance=tolerance,
+        verify=verify,
+    )
     if plan.code is not None:
         prepare(current_client())
     product = plan.build()

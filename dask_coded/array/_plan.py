@@ -56,6 +56,7 @@ def check_request(
     tolerance: float | None,
     *,
     batch: bool = False,
+    shares_per_worker: int | None = None,
 ) -> None:
     """Check what may be asked of every product, or of a batch of them.
 
@@ -72,6 +73,16 @@ def check_request(
         )
     if parity is not None and (type(parity) is not int or parity < 0):
         raise ParameterError(f"parity must be an int of at least 0, got {parity!r}")
+    if shares_per_worker is not None:
+        if type(shares_per_worker) is not int or shares_per_worker < 1:
+            raise ParameterError(
+                f"shares_per_worker must be an int of at least 1, got {shares_per_worker!r}"
+            )
+        if code is not None:
+            raise ParameterError(
+                f"both code={code!r} and shares_per_worker={shares_per_worker} were given; a code "
+                "with more shares than there are workers gives each worker several, give one"
+            )
     if tolerance is not None and not tolerance > 0:
         raise ParameterError(f"tolerance must be positive, or None for a default; got {tolerance}")
     if code is None:
@@ -170,6 +181,7 @@ def choose_code(
     parity: int | None,
     n_workers: int | None,
     pairable: bool,
+    shares_per_worker: int = 1,
 ) -> Choice:
     """The default code of a product.
 
@@ -180,14 +192,18 @@ def choose_code(
     dtype
         Of the output; None if it is not known yet.
     parity
-        Shares that may be lost, None for a default.
+        Shares that may be lost, None for a default; workers, if each has several shares.
     n_workers
         Workers of the cluster, None if there is none.
     pairable
         Whether the rows of output chunks are their first axis.
+    shares_per_worker
+        How many shares of each group a worker gets, as far as there are so many chunks.
 
     Raises
     ------
+    ParameterError
+        If each worker has several shares, and all workers may be lost.
     UnsupportedDtypeError
         If nothing is known to be right for the dtype.
     """
@@ -206,14 +222,42 @@ def choose_code(
         parity = 2 if n_workers >= 6 and floats else 1
     if parity == 0:
         return Choice(None, "rows", "no parity was asked for")
-    most = _USUAL_BLOCKS if n_workers is None else max(1, n_workers - parity)
-    most = min(most, chunks, _MOST_BLOCKS)
+    places = _USUAL_BLOCKS + parity if n_workers is None else n_workers
+    most = min(max(1, places - parity), _MOST_BLOCKS) * shares_per_worker
     # As few stripes as possible, and as even as possible.
-    k = math.ceil(chunks / math.ceil(chunks / most))
-    code, why = linear_code(k, parity, dtype, paired=pairable and side == "rows")
+    k = math.ceil(chunks / math.ceil(chunks / min(most, chunks)))
     where = "" if n_workers is None else f" on {n_workers} workers"
-    reason = f"{chunks} chunks along the {side}{where}: {k} blocks and {parity} parity; {why}"
+    paired = pairable and side == "rows"
+    if shares_per_worker == 1:
+        code, why = linear_code(k, parity, dtype, paired=paired)
+    else:
+        code, why = _several(k, parity, dtype, places, paired=paired)
+        each = -(-code.n_shares // places)
+        why += f"; up to {each} share{'s' * (each > 1)} to a worker, each of which counts"
+    spare = parity if shares_per_worker == 1 else code.n_shares - code.k
+    reason = f"{chunks} chunks along the {side}{where}: {code.k} blocks and {spare} parity; {why}"
     return Choice(code, side, reason)
+
+
+def _several(
+    k: int, parity: int, dtype: np.dtype[Any] | None, places: int, *, paired: bool
+) -> tuple[AbstractLinearCode, str]:
+    """The code of which any `parity` of so many workers may be lost, with several shares each."""
+    if parity >= places:
+        raise ParameterError(
+            f"parity={parity} with shares_per_worker counts workers, and there are {places}; "
+            "some have to be left, so ask for less"
+        )
+    if dtype is not None and dtype.kind in "iu":
+        # Else all copies of a block would be dealt to one worker.
+        while any(copy * k % places == 0 for copy in range(1, parity + 1)):
+            k -= 1
+        why = "copies, because integers must stay exact and a sum makes up for one share only"
+        return Replication((parity + 1) * k, k), why
+    spare = parity
+    while spare < parity * math.ceil((k + spare) / places):
+        spare += 1
+    return linear_code(k, spare, dtype, paired=paired)
 
 
 def given_code(
