@@ -100,7 +100,7 @@ def plan(
         "WIDTH": width,
         "DIMS": geometry.dims,
         "MASKED": int(arithmetic.rounds and bool((weights == 0).any())),
-        # Left alone, compilers choose well for floats; sums of residues they squeeze until they spill.
+        # Compilers choose well for floats; sums of residues they squeeze until they spill.
         "BOUNDS": "256, 2" if arithmetic.modulus else "256",
         "HELD": int(held),
         "ROLLED": int(n_inputs * n_outputs * width * arithmetic.registers > _MOST_UNROLLED),
