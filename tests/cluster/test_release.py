@@ -1,0 +1,95 @@
+"""What users release leaves the workers' memory at once, whatever the group still waits for."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from distributed import Client, Event, Scheduler, Worker
+from distributed.utils_test import gen_cluster
+from made_groups import MadeGroup
+
+from dask_coded.cluster import enable
+
+pytestmark = pytest.mark.cluster
+
+SIX = {"client": True, "nthreads": [("127.0.0.1", 1)] * 6, "timeout": 60}
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    for _ in range(1000):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("nothing happened for 10 s")
+
+
+def in_memory(s: Scheduler, *keys: Any) -> bool:
+    return all(key in s.tasks and s.tasks[key].state == "memory" for key in keys)
+
+
+@pytest.mark.parametrize("how", ["cancel", "release"])
+@pytest.mark.parametrize("moment", ["resolved", "in flight"])
+@gen_cluster(**SIX)
+async def test_released_outputs_are_freed(
+    c: Client, s: Scheduler, *workers: Worker, moment: str, how: str
+) -> None:
+    """Nothing that is held back has to come first."""
+    await enable(c)
+    gates = {3: "parity", 4: "parity"}
+    if moment == "in flight":
+        gates[0] = "hold"
+    made = MadeGroup(gates=gates)
+    futures = c.get(made.graph, made.keys, sync=False)
+    await until(lambda: in_memory(s, *made.keys[len(gates) - 2 :]))
+    if how == "cancel":
+        await c.cancel(futures)
+    del futures
+    await until(lambda: not any(worker.data for worker in workers))
+    await until(lambda: not s.tasks)
+    for gate in set(gates.values()):
+        await Event(gate).set()
+    await until(lambda: not any(worker.state.tasks for worker in workers))
+
+
+@pytest.mark.parametrize("how", ["cancel", "release"])
+@gen_cluster(**SIX)
+async def test_one_released_output_is_freed_when_the_group_is_resolved(
+    c: Client, s: Scheduler, *workers: Worker, how: str
+) -> None:
+    """It may be needed to decode another one; afterwards it goes, and the others stay."""
+    await enable(c)
+    made = MadeGroup(gates={0: "hold", 3: "parity", 4: "parity"})
+    futures = c.get(made.graph, made.keys, sync=False)
+    first, gone, last = futures
+    await until(lambda: in_memory(s, *made.keys[1:]))
+    if how == "cancel":
+        await c.cancel([gone])
+    del futures, gone
+    await Event("hold").set()
+    await until(lambda: in_memory(s, made.keys[0], made.keys[2]))
+    await until(lambda: made.keys[1] not in s.tasks)
+    got = await c.gather([first, last])
+    assert (got[0] == made.outputs[0]).all()
+    assert (got[1] == made.outputs[2]).all()
+    del first, last
+    await until(lambda: not s.tasks)
+    await Event("parity").set()
+    await until(lambda: not any(worker.state.tasks for worker in workers))
+
+
+@gen_cluster(**SIX)
+async def test_an_output_that_was_cancelled_and_is_wanted_again(
+    c: Client, s: Scheduler, *workers: Worker
+) -> None:
+    await enable(c)
+    made = MadeGroup(gates={0: "hold", 3: "parity", 4: "parity"})
+    futures = c.get(made.graph, made.keys, sync=False)
+    await until(lambda: in_memory(s, *made.keys[1:]))
+    await c.cancel(futures[1:2])
+    again = c.get(made.graph, made.keys, sync=False)
+    await Event("hold").set()
+    made.check(await c.gather(again))
+    del futures, again
+    await until(lambda: not s.tasks)
+    await Event("parity").set()
