@@ -23,7 +23,13 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 from dask_coded.codes import MDS, AbstractCode, GeneralizedPolyDot, MatDot, Polynomial
 from dask_coded.errors import WrongResultError, WrongResultWarning
 from dask_coded.fields import PAIRED
-from dask_coded.graph import Verification, row_lengths, verified
+from dask_coded.graph import (
+    PlainArithmetic,
+    Verification,
+    measured_result,
+    row_lengths,
+    verified,
+)
 from dask_coded.kernels import combine
 
 KINDS = ("normal", "positive", "constant", "sorted", "cancelling", "wide")
@@ -77,7 +83,10 @@ class Group:
                 operand = np.ones_like(operand)
             operands = [operand] * code.n_shares
         self.pairs = list(zip(shares, operands, strict=True))
-        self.results: list[Any] = [(a @ b, row_lengths(a), row_lengths(b.T)) for a, b in self.pairs]
+        arithmetic = PlainArithmetic(np.matmul, dtype)
+        self.results: list[Any] = [
+            measured_result(arithmetic, None, None, a, b) for a, b in self.pairs
+        ]
 
     def compare(self) -> tuple[str, tuple[Any, ...] | None, tuple[int, ...]]:
         """What is found, the outputs, and the shares named."""

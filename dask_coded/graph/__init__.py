@@ -17,6 +17,7 @@ from dask_coded.graph._layers import layered as layered
 from dask_coded.graph._layers import merged as merged
 from dask_coded.graph._matmul import MatmulGroups as MatmulGroups
 from dask_coded.graph._matmul import product_tasks as product_tasks
+from dask_coded.graph._measured import measured_result as measured_result
 from dask_coded.graph._measured import row_lengths as row_lengths
 from dask_coded.graph._recognise import DaskProduct as DaskProduct
 from dask_coded.graph._recognise import LeftAlone as LeftAlone
@@ -24,6 +25,9 @@ from dask_coded.graph._recognise import recognise as recognise
 from dask_coded.graph._rewrite import Coding as Coding
 from dask_coded.graph._rewrite import Rewritten as Rewritten
 from dask_coded.graph._rewrite import rewrite as rewrite
+from dask_coded.graph._rounding import Verification as Verification
+from dask_coded.graph._rounding import Verify as Verify
+from dask_coded.graph._rounding import unit_rounding as unit_rounding
 from dask_coded.graph._rows import decoded_rows as decoded_rows
 from dask_coded.graph._rows import encoded_rows as encoded_rows
 from dask_coded.graph._rows import reference as reference
@@ -41,9 +45,6 @@ from dask_coded.graph._tasks import spec_of as spec_of
 from dask_coded.graph._tiles import Tiles as Tiles
 from dask_coded.graph._tiles import encode_tiles as encode_tiles
 from dask_coded.graph._verify import TOPIC as TOPIC
-from dask_coded.graph._verify import Verification as Verification
-from dask_coded.graph._verify import Verify as Verify
-from dask_coded.graph._verify import unit_rounding as unit_rounding
 from dask_coded.graph._verify import verified as verified
 
 __all__ = [
@@ -78,6 +79,7 @@ __all__ = [
     "generators_of",
     "group_tasks",
     "layered",
+    "measured_result",
     "merged",
     "mixed",
     "product_tasks",

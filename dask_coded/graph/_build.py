@@ -9,8 +9,8 @@ from dask.typing import Key
 
 from dask_coded.codes import AbstractCode
 from dask_coded.graph._learned import LearnedShape
+from dask_coded.graph._rounding import Verification
 from dask_coded.graph._tasks import DataShareTask, DecodeTask, GroupSpec, Shape, ShareTask
-from dask_coded.graph._verify import Verification
 
 __all__ = ["Work", "group_tasks"]
 

@@ -13,7 +13,7 @@ from dask_coded.graph._arithmetic import Arithmetic, part_of_sum, result_of_shar
 from dask_coded.graph._build import Work, group_tasks
 from dask_coded.graph._learned import LearnedShape
 from dask_coded.graph._measured import measured_part, measured_result
-from dask_coded.graph._verify import Verification
+from dask_coded.graph._rounding import Verification
 
 __all__ = ["MatmulGroups", "product_tasks"]
 

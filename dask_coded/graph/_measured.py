@@ -14,6 +14,11 @@ from dask_coded.typing import AnyArray
 
 __all__ = ["Measured", "measured_part", "measured_result", "row_lengths"]
 
+# Products of constants all round the same way, and small products are summed one after the other:
+# beyond so many terms, pieces of the sum keep the error in bounds. Larger ones BLAS cuts itself.
+_CHAIN = 512
+_SMALL_PRODUCT = 4e6
+
 #: A result, the Euclidean lengths of the rows of the left operand ``(..., m)`` and those of the
 #: columns of the right one ``(..., n)``; None for integers, which do not round.
 Measured: TypeAlias = tuple[AnyArray, Any, Any]
@@ -51,9 +56,7 @@ def _row_squares(a: AnyArray) -> AnyArray:
 
 
 def _column_lengths(b: Any) -> Any:
-    """``(..., n)``, or a number for a vector; `b` may be a list of pieces, one above the other."""
-    if isinstance(b, list):
-        return np.hypot.reduce([_column_lengths(piece) for piece in b])
+    """``(..., n)``, or a number for a vector."""
     return row_lengths(b[None])[0] if b.ndim < 2 else row_lengths(np.swapaxes(b, -1, -2))
 
 
@@ -79,7 +82,9 @@ def measured_part(
     # What overflows in a mixture need not overflow in any output.
     with np.errstate(over="ignore", invalid="ignore"):
         for a, b in zip(tiles[:half], tiles[half:], strict=True):
-            product = arithmetic.multiply(a, b)
+            if isinstance(b, list):
+                b = np.concatenate(b)
+            product = _in_pieces(arithmetic, a, b)
             total = product if total is None else arithmetic.add(total, product)
             if product.dtype.kind in "iu":
                 rows = columns = None
@@ -87,6 +92,20 @@ def measured_part(
             rows = np.hypot(rows, row_lengths(a) if lengths is None else lengths)
             columns = np.hypot(columns, _column_lengths(b))
     return total, rows, columns
+
+
+def _in_pieces(arithmetic: Arithmetic, a: AnyArray, b: AnyArray) -> AnyArray:
+    """``a b``, summed in pieces if the product is small and its sums are long."""
+    inner = a.shape[-1]
+    columns = 1 if b.ndim == 1 else b.shape[-1]
+    if inner <= _CHAIN or a.shape[-2] * columns * inner > _SMALL_PRODUCT:
+        return arithmetic.multiply(a, b)
+    total = None
+    for start in range(0, inner, _CHAIN):
+        piece = slice(start, start + _CHAIN)
+        part = arithmetic.multiply(a[..., piece], b[piece] if b.ndim == 1 else b[..., piece, :])
+        total = part if total is None else arithmetic.add(total, part)
+    return total
 
 
 def measured_result(

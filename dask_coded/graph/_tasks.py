@@ -24,7 +24,8 @@ from dask_coded.errors import ParameterError
 from dask_coded.fields import PAIRED, REAL, Field
 from dask_coded.graph._learned import LearnedShape, bare
 from dask_coded.graph._padding import padded
-from dask_coded.graph._verify import Verification, verified
+from dask_coded.graph._rounding import Verification
+from dask_coded.graph._verify import verified
 from dask_coded.kernels import combine
 from dask_coded.typing import AnyArray, Array
 

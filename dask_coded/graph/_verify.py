@@ -10,83 +10,33 @@ import math
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import numpy as np
 from distributed import get_worker
 
 from dask_coded.codes import AbstractCode, locate, protects
 from dask_coded.errors import (
-    ParameterError,
-    UnsupportedDtypeError,
     UnverifiableError,
     WrongResultError,
     WrongResultWarning,
 )
-from dask_coded.fields import PAIRED, REAL, PrimeField
+from dask_coded.fields import PAIRED, REAL
 from dask_coded.graph._padding import padded
+from dask_coded.graph._rounding import Verification, unit_rounding
+from dask_coded.graph._whole import EXACT, free_columns, whole_checker
 from dask_coded.kernels import combine
-from dask_coded.typing import AnyArray, Array
+from dask_coded.typing import AnyArray
 
-__all__ = ["TOPIC", "Verification", "Verify", "unit_rounding", "verified"]
+__all__ = ["TOPIC", "verified"]
 
-#: What a user says: notice wrong results, or do without them; a number of those to prepare for.
-Verify: TypeAlias = Literal["detect", "correct"] | int
 #: Where workers report what they found.
 TOPIC = "dask-coded"
 
-# Chance that rounding alone looks like a wrong result anywhere in a group.
-_FALSE_ALARM = 1e-9
 # Entries compared at once, few enough that they stay in a cache.
 _PANEL = 1 << 16
 # Places of disagreement that are looked at; more would tell nothing new.
 _PLACES = 256
-# Integers of 64 bits, and no sum of a few, reach this.
-_EXACT = PrimeField(2**61 - 1)
-
-
-@dataclass(frozen=True)
-class Verification:
-    """How wrong results of a group are dealt with.
-
-    Parameters
-    ----------
-    correct
-        Whether to decode without wrong results. If not, they are an error.
-    wrong
-        How many to prepare for: so many independent ones can be found among the results that are
-        waited for. 0: that there are any is noticed.
-    inner
-        Products summed in each entry of a result.
-    shares_eps
-        Precision in which shares were encoded; 0 if exactly. None: that of the results.
-    """
-
-    correct: bool
-    wrong: int
-    inner: int
-    shares_eps: float | None = None
-
-    @classmethod
-    def asked(cls, verify: Verify, inner: int, shares_eps: float | None = None) -> "Verification":
-        """What a user asked for.
-
-        Raises
-        ------
-        ParameterError
-            If it is neither ``"detect"``, ``"correct"`` nor a positive int.
-        """
-        if verify == "detect":
-            return cls(False, 0, inner, shares_eps)
-        if verify == "correct":
-            return cls(True, 1, inner, shares_eps)
-        if type(verify) is not int or verify < 1:
-            raise ParameterError(
-                f"verify={verify!r}: choose 'detect', 'correct', or a positive number of wrong "
-                "results to correct"
-            )
-        return cls(True, verify, inner, shares_eps)
 
 
 def verified(
@@ -141,8 +91,11 @@ def verified(
         if disagreement is None:
             break
         kept, found = stack.located(disagreement, wrong)
-        if not found:
+        if found is None:
             raise stack.refused(kept, wrong)
+        if not found:
+            # In double precision they agree: the comparison itself had rounded.
+            break
         wrong |= found
     if wrong and not verification.correct:
         _tell(group, code, wrong, corrected=False)
@@ -259,7 +212,7 @@ class _Stack:
             arrays = list(_halves(arrays, half))
             rows = np.maximum(rows[:half], rows[half:]) if len(rows) > 1 else rows
         found: list[Any] = []
-        infinite = False
+        infinite, worst = False, (0.0, 0)
         for panel in _panels(arrays[0].shape):
             parts = [array[panel] for array in arrays]
             residual = combine(check, parts, field=field)
@@ -279,8 +232,11 @@ class _Stack:
                 limit = np.broadcast_to(scale * long * wide, largest.shape)
                 # Written so that NaN counts.
                 places = np.flatnonzero(~(largest <= limit))
+                if len(places):
+                    excess = np.nan_to_num((largest / limit).reshape(-1)[places], nan=np.inf)
+                    worst = max(worst, (float(excess.max()), len(found)))
+                    places = np.append(_spread(places), places[excess.argmax()])
             if len(places):
-                places = _spread(places)
                 values = [part.reshape(-1)[places] for part in parts]
                 signs = [part.reshape(-1)[places] for part in residual]
                 noise = None if limit is None else limit.reshape(-1)[places]
@@ -290,7 +246,9 @@ class _Stack:
         values = np.concatenate([np.stack(each[0]) for each in found], axis=1)
         signs = np.concatenate([np.stack(each[1]) for each in found], axis=1)
         noise = None if self._exact else np.concatenate([each[2] for each in found])
-        chosen = _spread(np.arange(values.shape[1]))
+        # The largest disagreement of a panel is the last of its places.
+        last = sum(len(each[0][0]) for each in found[: worst[1] + 1]) - 1
+        chosen = np.append(_spread(np.arange(values.shape[1])), last)
         return _Places(
             values[:, chosen], signs[:, chosen], None if noise is None else noise[chosen]
         ), infinite
@@ -298,7 +256,7 @@ class _Stack:
     def _check(self, kept: Sequence[int]) -> Any:
         if not self._exact:
             return self._code.checker(kept)
-        return _EXACT.decode_signed(_whole_checker(self._code, tuple(kept))).astype(np.float64)
+        return EXACT.decode_signed(whole_checker(self._code, tuple(kept))).astype(np.float64)
 
     def _scale(self, kept: tuple[int, ...], check: Any) -> float:
         """By what rounding moves a row of the check, for operands of length one."""
@@ -315,16 +273,18 @@ class _Stack:
     def _is_matrix(self, ndim: int) -> bool:
         return np.ndim(self._columns) > 0 and ndim > 1
 
-    def located(self, places: "_Places", wrong: set[int]) -> tuple[tuple[int, ...], set[int]]:
-        """Results that could be compared, and which of them are wrong; none if it is not clear."""
+    def located(
+        self, places: "_Places", wrong: set[int]
+    ) -> tuple[tuple[int, ...], set[int] | None]:
+        """Results that were compared, and which of them are wrong; None if it is not clear."""
         kept = self._kept(wrong)
         if self._exact:
-            check = _whole_checker(self._code, kept)
+            check = whole_checker(self._code, kept)
             # Whole errors that leave this residual, free of any overflow in the results.
             values = np.zeros((len(kept), places.values.shape[1]), np.int64)
             signed = np.dtype(f"i{places.residual.itemsize}")
-            values[_free_columns(check)] = places.residual.view(signed)
-            found = locate(_EXACT, check, _EXACT.asarray(values))
+            values[free_columns(check)] = places.residual.view(signed)
+            found = locate(EXACT, check, EXACT.asarray(values))
         else:
             check = self._code.checker(kept)
             values, noise = places.values, places.noise
@@ -334,7 +294,9 @@ class _Stack:
                 values = values[: len(kept)] + 1j * values[len(kept) :]
                 noise = np.sqrt(2.0) * noise
             found = locate(self._code.field, check, values, noise.astype(np.float64))
-        return kept, {kept[i] for i in found or ()}
+        if found == () and self._exact:
+            return kept, None  # an error that is a multiple of the modulus
+        return kept, None if found is None else {kept[i] for i in found}
 
     # Outputs
 
@@ -363,101 +325,6 @@ class _Places:
     values: Any
     residual: Any
     noise: Any
-
-
-def unit_rounding(
-    verification: Verification,
-    code: AbstractCode,
-    shares: tuple[int, ...],
-    check: Array,
-    dtype: np.dtype[Any],
-    entries: int,
-) -> float:
-    """By what rounding may move ``h @ results`` for operands of length one.
-
-    A sum of n products is rounded n times, each time by at most u = eps / 2 of a partial sum that
-    is at most the product of both lengths: by ``n u`` together. As rounding goes either way, it is
-    in fact ``lambda sqrt(n) u`` with probability ``1 - 2 n exp(-lambda**2 / 2)``; lambda is such
-    that no entry of any result exceeds it but once in 10**9 groups. To this come the roundings of
-    the encoding, of the comparison itself, and of the check matrix.
-
-    Parameters
-    ----------
-    verification
-        Tells n, and how precise the shares are.
-    code, shares, check
-        The check matrix of these shares; rows of unit norm.
-    dtype
-        Of the results.
-    entries
-        In each result.
-
-    References
-    ----------
-    Higham and Mary (2019), A new approach to probabilistic rounding error analysis, SIAM Journal
-    on Scientific Computing 41(5), theorem 3.1.
-
-    Examples
-    --------
-    >>> from dask_coded.codes import MDS
-    >>> code, how = MDS(4, k=3), Verification.asked("detect", inner=1000)
-    >>> everyone = tuple(range(4))
-    >>> bound = unit_rounding(how, code, everyone, code.checker(everyone), np.dtype("f8"), 100)
-    >>> print(f"{bound:.0e}")
-    3e-14
-    """
-    unit = float(np.finfo(dtype).eps) / 2
-    n, count = max(1, verification.inner), len(shares)
-    spread = math.sqrt(count)  # a row of unit norm adds up to at most this
-    luck = math.sqrt(2 * math.log(2 * n * entries * count / _FALSE_ALARM))
-    product = min(n * spread, luck * math.sqrt(n))
-    encoding, drift = _coefficients(code, shares)
-    share_unit = unit if verification.shares_eps is None else verification.shares_eps / 2
-    total = (product + spread * (count + 2)) * unit + spread * encoding * share_unit + drift
-    # A complex product is four real ones, in a plane.
-    return total * (2 * math.sqrt(2) if dtype.kind == "c" else 1.0)
-
-
-@lru_cache(maxsize=256)
-def _coefficients(code: AbstractCode, shares: tuple[int, ...]) -> tuple[float, float]:
-    """Roundings of the encoding, and by how much the check matrix misses zero."""
-    encoding = 0.0
-    for operand in range(len(code.operand_grids)):
-        size: Any = np.abs(np.asarray(code.generator(operand)))
-        terms = (size > 0).sum(axis=1)
-        copied = (terms == 1) & (size.max(axis=1) == 1)
-        encoding += float(((terms + 1) * size.sum(axis=1) * ~copied).max(initial=0.0))
-    responses: Any = code.responses()[list(shares)]
-    missed = np.abs(np.asarray(code.checker(shares)) @ responses).sum(axis=1)
-    return encoding, float(missed.max(initial=0.0))
-
-
-@lru_cache(maxsize=256)
-def _whole_checker(code: AbstractCode, shares: tuple[int, ...]) -> Any:
-    """Check matrix of whole numbers, in the field of :data:`_EXACT`; an identity is part of it.
-
-    Raises
-    ------
-    UnsupportedDtypeError
-        If the code has none.
-    """
-    responses: Any = np.asarray(code.responses())[list(shares)]
-    whole = np.rint(responses)
-    check = _EXACT.left_null(_EXACT.asarray(whole.astype(np.int64)))
-    signed: Any = _EXACT.decode_signed(check)
-    exact = (whole == responses).all() and (np.abs(signed) < 2**20).all()
-    if not exact or (signed @ whole.astype(np.int64)).any():
-        raise UnsupportedDtypeError(
-            f"{code!r} has no check of whole numbers, so that integers cannot be verified; use "
-            "MDS(k + 1, k, parity='ones') or Replication, or convert to float64"
-        )
-    return check
-
-
-def _free_columns(check: Any) -> list[int]:
-    """For each row a column that is one there and zero in all others."""
-    alone = (check != 0).sum(axis=0) == 1
-    return [int(np.flatnonzero(alone & (row == 1))[0]) for row in check]
 
 
 def _finite(*arrays: Any) -> bool:
