@@ -1,7 +1,9 @@
 """One group on the scheduler: its bookkeeping, and the view that the policy decides on."""
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from math import ceil
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -149,7 +151,6 @@ class Group:
             halted = {s: w for s, w in halted.items() if s not in spared}
         idle |= halted.keys()
         missing = self._missing(state, lost)
-        took = [self.took[share] for share in usable if share in self.took]
         since = [
             health.suspects[worker]
             for workers in stalled.values()
@@ -171,7 +172,8 @@ class Group:
             slow=health.slow,
             decoding=self._underway(state, health, missing),
             decodable_since=self.decodable_since,
-            typical=median(took) if took else 0.0,
+            finished=Counter(self.ran_on[share] for share in usable if share in self.took),
+            typical=self._typical(state, usable),
             decode_cost=_LATENCY + nbytes / health.bandwidth,
             suspect_since=min(since, default=None),
             tolerance=self.spec.tolerance,
@@ -190,6 +192,21 @@ class Group:
             if ts.state in UNFINISHED or (gone and state.wanted(ts)):
                 missing.add(q)
         return missing
+
+    def _typical(self, state: SchedulerState, usable: Collection[int]) -> float:
+        """Median seconds that a worker took for one share; it may have run several in turn."""
+        done: dict[str, list[int]] = {}
+        for share in usable:
+            if share in self.took:
+                done.setdefault(self.ran_on[share], []).append(share)
+        durations = []
+        for worker, shares in done.items():
+            began = min(self.started[share] for share in shares)
+            ended = max(self.started[share] + self.took[share] for share in shares)
+            known = state.scheduler.workers.get(worker)
+            turns = ceil(len(shares) / (known.nthreads if known is not None else 1))
+            durations.append((ended - began) / turns)
+        return median(durations) if durations else 0.0
 
     def _underway(
         self, state: SchedulerState, health: Health, missing: set[int]

@@ -15,6 +15,7 @@ changes nothing, :mod:`dask_coded.cluster._plugin` carries it out. The rules, in
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from statistics import median
 
 import numpy as np
 
@@ -63,8 +64,10 @@ class GroupView:
     decoding: tuple[int, ...] | None = None
     """Survivors that a decode under way reads; None if there is none, or its worker is suspect."""
     decodable_since: float | None = None
+    finished: Mapping[str, int] = field(default_factory=dict)
+    """How many of the usable shares each worker has computed."""
     typical: float = 0.0
-    """Median seconds that the usable shares took."""
+    """Median seconds that a worker took for a usable share."""
     decode_cost: float = 0.0
     """Estimated seconds to fetch the survivors."""
     suspect_since: float | None = None
@@ -202,6 +205,10 @@ class Policy:
             if deadline > now:
                 return Decision(decodable=True, wake_at=deadline, reason=Verdict.PATIENT)
         late = {share for share, worker in view.running.items() if worker is not None}
+        if view.finished:
+            # A worker with several shares is not late by those that it has not come to.
+            usual = median(view.finished.values())
+            late = {s for s in late if 2 * view.finished.get(view.running[s] or "", 0) < usual}
         if view.on_demand:
             # What was started to replace an output had no time to be late.
             late &= set(view.missing.values())

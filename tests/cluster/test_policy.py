@@ -55,6 +55,15 @@ def test_decodes_when_enough_and_patience_is_over() -> None:
     assert decision.late == (2, 4)
 
 
+def test_late_is_who_has_done_much_less_than_others() -> None:
+    """With several shares to a worker some are always unfinished: "a" has done its part."""
+    known = {"code": MDS(9, k=5), "usable": {0, 1, 2, 3, 5}, "missing": {4: 4}}
+    running = {4: "a", 6: "b", 7: "c", 8: "c"}
+    decision = decide(running=running, finished={"a": 2, "b": 1, "d": 2}, **known)
+    assert decision.cancel == (4, 6, 7, 8)
+    assert decision.late == (7, 8)
+
+
 def test_no_patience_with_what_was_slow_before() -> None:
     known = {"usable": {0, 1, 3}, "running": {2: "c"}, "missing": {2: 2}, "typical": 1.0}
     decision = decide(decodable_since=99.8, slow=frozenset({"c"}), **known)
