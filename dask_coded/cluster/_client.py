@@ -1,12 +1,14 @@
 """What a client says to the runtime: be there, and what happened?"""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
+from weakref import WeakSet, ref
 
 from dask_coded.cluster._installed import check_scheduler, check_workers
-from dask_coded.cluster._plugin import REPORT_HANDLER, CodedSchedulerPlugin
+from dask_coded.cluster._plugin import REPORT_HANDLER, SILENT_TOPIC, CodedSchedulerPlugin
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -50,8 +52,18 @@ def enable(client: "Client") -> Any:
 async def _enable(client: "Client") -> None:
     await _register(client)
     if client not in _enabled:
+        client.subscribe_topic(SILENT_TOPIC, partial(_hang_up, ref(client)))
         await check_workers(client)
         _enabled.add(client)
+
+
+def _hang_up(known: "ref[Client]", event: tuple[float, list[str]]) -> None:
+    """Break off what is fetched from silent workers directly; the scheduler is asked instead."""
+    client = known()
+    for address in event[1] if client is not None else ():
+        # Raised where an attempt to connect is being given up already.
+        with suppress(RuntimeError):
+            client.rpc.remove(address)
 
 
 def is_enabled(client: "Client") -> bool:

@@ -26,14 +26,18 @@ from dask_coded.cluster._trust import Trust
 if TYPE_CHECKING:
     from distributed.scheduler import Scheduler
 
-__all__ = ["PLUGIN_NAME", "REPORT_HANDLER", "CodedSchedulerPlugin"]
+__all__ = ["PLUGIN_NAME", "REPORT_HANDLER", "SILENT_TOPIC", "CodedSchedulerPlugin"]
 
 logger = logging.getLogger("distributed.scheduler.dask_coded")
 
 PLUGIN_NAME = "dask-coded"
 REPORT_HANDLER = "dask_coded_report"
+#: Clients that gather from workers themselves are told here, again and again, who is silent.
+SILENT_TOPIC = "dask-coded-silent"
 #: Seconds between two looks at heartbeats, while there are groups.
 _LOOK_EVERY = 0.1
+#: Seconds between two messages about who is silent, while somebody is.
+_SAY_EVERY = 1.0
 #: How long to wait for workers to take the guard; whoever is late takes it later.
 _GUARD_WAIT = 1.0
 
@@ -61,6 +65,7 @@ class CodedSchedulerPlugin(SchedulerPlugin):  # type: ignore[misc]
         self.conductor = Conductor(scheduler, self.settings, self.watch.since)
         self.trust = Trust(scheduler)
         self._heard: dict[str, float] = {}
+        self._said = 0.0
         self._look = PeriodicCallback(self._look_around, _LOOK_EVERY * 1000)
         scheduler.handlers[REPORT_HANDLER] = self.report
         self._guards: set[asyncio.Task[None]] = set()
@@ -175,6 +180,9 @@ class CodedSchedulerPlugin(SchedulerPlugin):  # type: ignore[misc]
         new, trusted = self.watch.look(heard, time(), interval, _LOOK_EVERY)
         if new or trusted:
             self.conductor.suspected(new, trusted)
+        if self.watch.since and (new or time() > self._said + _SAY_EVERY):
+            self._said = time()
+            self.scheduler.log_event(SILENT_TOPIC, sorted(self.watch.since))
 
     async def report(self) -> dict[str, Any]:
         """What happened, as plain data."""
