@@ -219,21 +219,16 @@ def combining(bench: Bench, k: int, r: int, kind: tuple[str, str, float, int]) -
     cupy, stream = bench.cupy, np.random.default_rng(0)
     dtype = dtype_of(name)
     # Blocks, their outputs, and both again in a stack for cuBLAS.
-    length = int(bench.bytes // (2 * (k + r)) // dtype.itemsize // 16 * 16)
-    block = stream.integers(0, 2**31 - 1, 4096) if p else stream.standard_normal(4096)
+    length = int(bench.bytes // (2 * (k + r)) // dtype.itemsize)
+    length = length // 4096 * 4096 or length // 16 * 16
+    pattern = stream.integers(0, 2**31 - 1, 4096) if p else stream.standard_normal(4096)
+    pattern = cupy.asarray(pattern.astype(dtype))
     blocks = []
     for _ in range(k):
         filled = cupy.empty((length,), dtype)
-        part = cupy.asarray(block.astype(dtype))
-        for start in range(0, length, max(length // 8, 4096)):
-            piece = filled[start : start + 4096]
-            piece[...] = part[: len(piece)]
+        filled.reshape(-1, min(length, 4096))[...] = pattern[:length]
         blocks.append(filled)
     out = [cupy.empty((length,), dtype) for _ in range(r)]
-    for array in out if not p else []:
-        array[...] = 0
-    for array in blocks:
-        array[...] = 1 if p else 0.5
     weights: Any = scale * stream.uniform(0.5, 1, (r, k)) / k
     if p == GOLDILOCKS:
         weights = stream.integers(0, 2**62, (r, k))

@@ -3,6 +3,10 @@
 from dask_coded.kernels._backends import Backend as Backend
 from dask_coded.kernels._backends import register_backend as register_backend
 from dask_coded.kernels._combine import combine as combine
+from dask_coded.kernels._devices import register_synchronizer as register_synchronizer
+from dask_coded.kernels._devices import served_library as served_library
+from dask_coded.kernels._devices import settled as settled
+from dask_coded.kernels._devices import wait_for_cupy as _wait_for_cupy
 from dask_coded.kernels._neighbors import candidate_distances as candidate_distances
 from dask_coded.kernels._neighbors import candidate_products as candidate_products
 from dask_coded.kernels._neighbors import fuse_distances as fuse_distances
@@ -18,9 +22,13 @@ __all__ = [
     "combine",
     "fuse_distances",
     "register_backend",
+    "register_synchronizer",
+    "served_library",
+    "settled",
     "top_k",
     "warm_up",
 ]
 
 register_backend("numpy", _combine_numpy)
 register_backend("cupy", _combine_cupy)
+register_synchronizer("cupy", _wait_for_cupy)

@@ -119,7 +119,13 @@ def launch(
     n_items: int,
     threads: int = THREADS,
 ) -> None:
-    """Run a kernel on the current stream of the current device, over `n_items` threads of work."""
+    """Run a kernel on the current stream of the current device, over `n_items` threads of work.
+
+    Raises
+    ------
+    DeviceError
+        If it cannot be compiled.
+    """
     device = module.cuda.Device()
     blocks = min(-(-n_items // threads), _RESIDENT * _multiprocessors(module, device.id))
     kernel = _kernel(module, specialization, device.id)
@@ -155,8 +161,16 @@ def _multiprocessors(module: Any, device_id: int) -> int:
 @cache
 def _kernel(module: Any, specialization: Specialization, device_id: int) -> Any:
     """Compiled for one device; CuPy keeps the binary on disk for other processes."""
-    code = specialization.source()
-    return module.RawModule(code=code, options=OPTIONS).get_function(specialization.kernel)
+    raw = module.RawModule(code=specialization.source(), options=OPTIONS)
+    try:
+        raw.compile()
+    except Exception as error:
+        raise DeviceError(
+            f"the kernel {specialization.kernel} could not be compiled for device {device_id}: "
+            f"{error}. CuPy compiles by NVRTC of CUDA 11.7 or newer, on conda in cuda-nvrtc, as a "
+            "wheel nvidia-cuda-nvrtc-cu12, for devices of compute capability 5.0 or more"
+        ) from error
+    return raw.get_function(specialization.kernel)
 
 
 def _mib(n_bytes: int) -> str:

@@ -53,15 +53,13 @@ class Geometry(NamedTuple):
 
 def shadow(array: AnyArray) -> NDArray:
     """A NumPy view on the addresses of a device array: to be measured, never to be read."""
-    described = array.__cuda_array_interface__
-    # The elements do not matter, and NumPy may not know their type.
-    itemsize = array.dtype.itemsize
     view = _Described(
         {
-            "shape": described["shape"],
-            "strides": described.get("strides"),
-            "typestr": f"|V{itemsize}",
-            "data": (described["data"][0], False),
+            "shape": tuple(array.shape),
+            "strides": tuple(array.strides),
+            # The elements do not matter, and NumPy may not know their type.
+            "typestr": f"|V{array.dtype.itemsize}",
+            "data": (int(array.data.ptr), False),
             "version": 3,
         }
     )

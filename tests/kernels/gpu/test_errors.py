@@ -72,6 +72,16 @@ def test_real_cupy_without_a_device() -> None:
     assert "finds no CUDA device" in run.stdout, run.stderr
 
 
+def test_without_a_compiler() -> None:
+    def fail() -> None:
+        raise RuntimeError("libnvrtc.so.12: cannot open shared object file")
+
+    with emulated_cupy() as cupy:
+        cupy.RawModule = lambda **_: SimpleNamespace(compile=fail)
+        with pytest.raises(DeviceError, match=r"combine could not be compiled.*libnvrtc.*wheel"):
+            combine([[2]], [cupy.zeros((4,))])
+
+
 @emulation
 def test_blocks_on_several_devices() -> None:
     with emulated_cupy(n_devices=2) as cupy:

@@ -115,12 +115,7 @@ ALL = [
     selection,
 ]
 #: What runs each time; everything under everything takes a minute.
-USUAL = [
-    (floats, "address"),
-    (unaligned, "undefined"),
-    (distances, "address"),
-    (selection, "thread"),
-]
+USUAL = [(floats, "address"), (unaligned, "undefined"), (selection, "thread")]
 PAIRS = [
     pytest.param(work, name, marks=[] if (work, name) in USUAL else [pytest.mark.slow])
     for work in ALL

@@ -153,11 +153,6 @@ class DeviceArray:
         """Pointer to the first element, which keeps the memory alive."""
         return SimpleNamespace(ptr=self._host.__array_interface__["data"][0], mem=self._memory)
 
-    @property
-    def __cuda_array_interface__(self) -> dict[str, Any]:
-        described = self._host.__array_interface__
-        return {key: described[key] for key in ("shape", "strides", "typestr", "data", "version")}
-
     def __array__(self, *_: object, **__: object) -> Any:
         raise TypeError(
             "Implicit conversion to a NumPy array is not allowed. Please use `.get()` to "

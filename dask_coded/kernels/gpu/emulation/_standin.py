@@ -134,7 +134,7 @@ def _module(standin: StandIn) -> Any:
     for name in _SHARED_FUNCTIONS:
         setattr(module, name, shared(getattr(np, name)))
     module.RawModule = lambda *, code, options: SimpleNamespace(
-        get_function=lambda name: _Kernel(standin, code, name)
+        compile=lambda: None, get_function=lambda name: _Kernel(standin, code, name)
     )
     module.get_default_memory_pool = lambda: SimpleNamespace(
         free_bytes=lambda: 0, used_bytes=lambda: standin.used, free_all_blocks=lambda: None
