@@ -31,7 +31,7 @@ def choose_code(
 
     Examples
     --------
-    >>> choose_code(8, 1, 1, (1000, 1000, 10), PrimeField(2**31 - 1)).splits
+    >>> choose_code(8, 1, 1, (10_000, 50, 50), PrimeField(2**31 - 1)).splits
     (3, 1, 1)
     """
     r, k, c = shape
