@@ -8,6 +8,7 @@ from typing import Any
 import dask.array as da
 import numpy as np
 from dask.array.routines import matmul as dask_matmul
+from dask.array.utils import meta_from_array
 from dask.base import tokenize
 
 from dask_coded.array._batch_plan import (
@@ -16,6 +17,7 @@ from dask_coded.array._batch_plan import (
     cost_alone,
     given_codeword,
 )
+from dask_coded.array._chunks import chunk_library
 from dask_coded.array._client import current_client, prepare, refuse_expressions, worker_count
 from dask_coded.array._matmul import MatmulPlan, plan_matmul
 from dask_coded.array._plan import check_request, choose_code, default_tolerance, given_code
@@ -248,7 +250,7 @@ def _flaw(a: da.Array, b: da.Array) -> tuple[str | None, str]:
     if 0 in (*a.shape, *b.shape):
         return "an operand is empty", "plain a @ b"
     dtype = np.result_type(a.dtype, b.dtype)
-    if dtype.kind not in "iufc" or not all(type(x._meta) is np.ndarray for x in (a, b)):
+    if dtype.kind not in "iufc" or chunk_library(a, b) is None:
         kinds = f"{type(a._meta).__name__} and {type(b._meta).__name__}"
         return f"cannot encode chunks of {kinds}, dtype {dtype}", "plain a @ b"
     return None, ""
@@ -305,7 +307,7 @@ def _build(
     mix = partial(mixed, field=code.field, dtype=str(dtype))
     tasks = batch_tasks(groups, mix, PlainArithmetic(sliced_matmul, str(dtype)))
     graph = batch_graph(groups, tasks, [*lefts, *rights])
-    meta = np.empty((0, 0), dtype=dtype)
+    meta = meta_from_array(a._meta, 2, dtype)
     return {
         pair: da.Array(graph, output, each, meta=meta)
         for pair, output, each in zip(sides.pairs, groups.outputs, chunks, strict=True)

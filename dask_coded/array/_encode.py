@@ -9,6 +9,7 @@ import numpy as np
 from dask.base import tokenize
 from dask.utils import parse_bytes
 
+from dask_coded.array._chunks import chunk_library
 from dask_coded.array._client import current_client, refuse_expressions, worker_count
 from dask_coded.array._encoded import EncodedArray
 from dask_coded.array._plan import default_tolerance, linear_code, shortened
@@ -99,10 +100,10 @@ def _check(a: da.Array, code: AbstractLinearCode | None, parity: int | None) -> 
         raise BlockShapeError("encode needs known chunk sizes; call a.compute_chunk_sizes() first")
     if 0 in a.shape:
         raise BlockShapeError(f"encode got an empty matrix of shape {a.shape}")
-    if a.dtype.kind not in "iufc" or type(a._meta) is not np.ndarray:
+    if a.dtype.kind not in "iufc" or chunk_library(a) is None:
         raise UnsupportedDtypeError(
             f"cannot encode chunks of {type(a._meta).__name__} with dtype {a.dtype}; convert to "
-            "NumPy chunks of a float, complex or integer dtype"
+            "NumPy or CuPy chunks of a float, complex or integer dtype"
         )
     if parity is not None and (type(parity) is not int or parity < 0):
         raise ParameterError(f"parity must be an int of at least 0, got {parity!r}")
@@ -169,7 +170,7 @@ def _encoded(
         )
         stripes.append(stripe)
     graph = layered(name, tasks, [a])
-    return EncodedRows(name, graph, tuple(stripes), columns, a.dtype, tolerance)
+    return EncodedRows(name, graph, tuple(stripes), columns, a._meta, tolerance)
 
 
 def _even(total: int, parts: int) -> tuple[int, ...]:

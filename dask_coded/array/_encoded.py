@@ -10,6 +10,7 @@ import numpy as np
 from dask.base import DaskMethodsMixin
 from dask.threaded import get as threaded_get
 
+from dask_coded.array._chunks import as_operand, check_together
 from dask_coded.array._client import current_client, prepare
 from dask_coded.array._products import adjoint_product, decoded, product, verified_rows
 from dask_coded.array._stripes import EncodedRows, Stripe
@@ -218,12 +219,13 @@ class EncodedArray(DaskMethodsMixin):  # type: ignore[misc]
             raise UnsupportedOperationError(
                 "both operands are encoded; multiply by one that is not, e.g. A @ B.decode()"
             )
-        x = other if isinstance(other, da.Array) else np.asarray(other)
+        x = as_operand(other)
         if x.ndim not in (1, 2) or x.shape[0] != self.shape[1]:
             raise BlockShapeError(
                 f"A @ x with A of shape {self.shape} takes x of shape ({self.shape[1]},) or "
                 f"({self.shape[1]}, q), got {x.shape}; transpose x, or use A.T @ x"
             )
+        check_together(self.rows.meta, x)
         client = current_client()
         prepare(client)
         if self.flipped:
@@ -239,7 +241,7 @@ class EncodedArray(DaskMethodsMixin):  # type: ignore[misc]
 
     def __rmatmul__(self, other: Any) -> da.Array:
         """``x @ A`` for a vector ``(n,)`` or rows of vectors ``(p, n)``."""
-        x = other if isinstance(other, da.Array) else np.asarray(other)
+        x = as_operand(other)
         return (self.H @ x.conj().T).conj().T
 
     def decode(self) -> da.Array:

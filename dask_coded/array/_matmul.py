@@ -8,8 +8,10 @@ from typing import Any
 import dask.array as da
 import numpy as np
 from dask.array.routines import matmul as dask_matmul
+from dask.array.utils import meta_from_array
 from dask.base import tokenize
 
+from dask_coded.array._chunks import chunk_library
 from dask_coded.array._client import (
     current_client,
     prepare,
@@ -119,7 +121,7 @@ def plan_matmul(
         return MatmulPlan(a, b, plain, 0)
     if 0 in (*a.shape, *b.shape):
         return MatmulPlan(a, b, Choice(None, "rows", "an operand is empty"), 0)
-    if dtype.kind not in "iufc" or not _is_numpy(a, b):
+    if dtype.kind not in "iufc" or chunk_library(a, b) is None:
         what = f"chunks of {type(a._meta).__name__} and {type(b._meta).__name__}, dtype {dtype}"
         return MatmulPlan(a, b, _plain(code, verify, f"cannot encode {what}", "plain a @ b"), 0)
     a, b = _unified(a, b)
@@ -254,10 +256,6 @@ def _plain(code: AbstractCode | None, verify: Verify | None, reason: str, remedy
     return Choice(None, "rows", reason)
 
 
-def _is_numpy(*arrays: da.Array) -> bool:
-    return all(type(array._meta) is np.ndarray for array in arrays)
-
-
 def _unified(a: da.Array, b: da.Array) -> tuple[da.Array, da.Array]:
     """The operands with equal chunks along the inner axis and all stacking axes."""
     batch = range(a.ndim - 2)
@@ -344,7 +342,7 @@ def _build(plan: MatmulPlan) -> da.Array:
             PlainArithmetic(sliced_matmul, str(dtype)),
         )
     )
-    meta = np.empty((0,) * len(chunks), dtype=dtype)
+    meta = meta_from_array(a._meta, len(chunks), dtype)
     return da.Array(layered(groups.name, tasks, [a, b]), groups.name, chunks, meta=meta)
 
 

@@ -5,10 +5,12 @@ from typing import Any
 
 import dask.array as da
 import numpy as np
+from dask.array.utils import meta_from_array
 
 from dask_coded.codes import AbstractLinearCode
 from dask_coded.fields import PAIRED
 from dask_coded.graph import Verification
+from dask_coded.typing import AnyArray
 
 __all__ = ["EncodedRows", "Stripe"]
 
@@ -39,10 +41,16 @@ class EncodedRows:
     stripes: tuple[Stripe, ...]
     """In row order."""
     columns: int
-    dtype: np.dtype[Any]
+    meta: AnyArray
+    """An empty array of the type and dtype of the tiles."""
     tolerance: float
     verify: Verification | None = None
     """How products deal with wrong results; the graph then has the lengths of all rows, too."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the matrix."""
+        return np.dtype(self.meta.dtype)
 
     @property
     def row_chunks(self) -> tuple[int, ...]:
@@ -85,5 +93,5 @@ class EncodedRows:
         return tuple(name for name in names if name in self.graph.layers)
 
     def array(self, graph: Any, name: str, chunks: Any, dtype: Any) -> da.Array:
-        """A Dask array of NumPy chunks."""
-        return da.Array(graph, name, chunks, meta=np.empty((0,) * len(chunks), dtype=dtype))
+        """A Dask array of chunks of the type of the tiles."""
+        return da.Array(graph, name, chunks, meta=meta_from_array(self.meta, len(chunks), dtype))

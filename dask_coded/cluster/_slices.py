@@ -13,12 +13,15 @@ from distributed import get_worker
 from distributed.utils import thread_state
 
 from dask_coded.cluster._settings import slice_seconds
+from dask_coded.kernels import settled
 from dask_coded.typing import AnyArray
 
 __all__ = ["ShareCancelled", "cancelled_check", "sliced_adjoint", "sliced_matmul"]
 
 _FIRST_FLOP = 2e7
 """Work of the first slice: a few milliseconds on any machine of the last ten years."""
+_FIRST_FLOP_ON_DEVICE = 2e9
+"""The same where a device computes: less would not keep it busy."""
 
 
 class ShareCancelled(Exception):
@@ -46,6 +49,12 @@ def _tell(started: float) -> None:
     worker = get_worker()
     event = {"action": "slot-free", "key": str(thread_state.key), "ran": perf_counter() - started}
     worker.loop.add_callback(worker.log_event, "dask-coded", event)
+
+
+def _first_rows(a: AnyArray, b: AnyArray) -> int:
+    """Rows of the first slice of a product."""
+    work = _FIRST_FLOP if isinstance(a, np.ndarray) else _FIRST_FLOP_ON_DEVICE
+    return max(1, int(work / max(2.0 * a.shape[1] * (b.shape[1] if b.ndim == 2 else 1), 1.0)))
 
 
 def _aligned(a: AnyArray) -> AnyArray:
@@ -88,9 +97,7 @@ def sliced_matmul(a: AnyArray, b: AnyArray) -> AnyArray:
     started = perf_counter()
     b = _aligned(b)
     rows = a.shape[0]
-    columns = b.shape[1] if b.ndim == 2 else 1
-    flop_per_row = max(2.0 * a.shape[1] * columns, 1.0)
-    step = max(1, int(_FIRST_FLOP / flop_per_row))
+    step = _first_rows(a, b)
     if cancelled():
         _tell(started)
         raise ShareCancelled(str(thread_state.key))
@@ -106,6 +113,9 @@ def sliced_matmul(a: AnyArray, b: AnyArray) -> AnyArray:
             # The first part knows the type: of NumPy's promotion, and of the library.
             product = np.empty_like(part, shape=(rows, *part.shape[1:]))
         product[row : row + step] = part
+        # A device computes when the call is over. To wait for it costs less than the slice, makes
+        # the clock right, and leaves nothing queued that could not be taken back.
+        settled(product)
         row += step
         if row < rows and cancelled():
             _tell(started)
@@ -147,7 +157,7 @@ def sliced_adjoint(a: AnyArray, b: AnyArray) -> AnyArray:
     if b.dtype.kind == "c":
         b = b.conj()
     cancelled = cancelled_check()
-    step = max(1, int(_FIRST_FLOP / max(2.0 * a.shape[1] * (b.shape[1] if b.ndim == 2 else 1), 1)))
+    step = _first_rows(a, b)
     if cancelled is None or step >= rows:
         return a.T @ b
     started, limit = perf_counter(), slice_seconds()
@@ -158,7 +168,7 @@ def sliced_adjoint(a: AnyArray, b: AnyArray) -> AnyArray:
             raise ShareCancelled(str(thread_state.key))
         before = perf_counter()
         part = _aligned(a[row : row + step]).T @ b[row : row + step]
-        total = part if total is None else total + part
+        total = settled(part if total is None else total + part)
         speed = min(step, rows - row) / max(perf_counter() - before, 1e-6)
         row += step
         step = max(1, min(int(speed * limit), 2 * step))

@@ -172,7 +172,7 @@ class _PairedAdjoint:
         lower = y[half:, None] if y.ndim == 1 else y[half:]
         columns = upper.shape[1]
         # Zeros continue what is too short: rows that only one factor has do not count.
-        both = np.zeros((half, 2 * columns), dtype=y.dtype)
+        both = np.zeros_like(y, shape=(half, 2 * columns))
         both[: len(upper), :columns], both[: len(lower), columns:] = upper, lower
         swapped = np.concatenate([both[:, columns:], both[:, :columns]], axis=1)
         first = self.product(a[:half], both)

@@ -17,7 +17,8 @@ from distributed import get_worker
 from dask_coded.errors import UnsupportedOperationError
 from dask_coded.fields import Field
 from dask_coded.graph._learned import Sized, bare, lengths_in
-from dask_coded.graph._tasks import combine_results
+from dask_coded.graph._tasks import weighted_sum
+from dask_coded.kernels import settled
 from dask_coded.typing import AnyArray, Array
 
 __all__ = [
@@ -62,7 +63,7 @@ class Arithmetic(Protocol):
 
 @dataclass(frozen=True)
 class PlainArithmetic:
-    """Products of NumPy tiles whose dtype is known.
+    """Products of tiles of one library whose dtype is known.
 
     Parameters
     ----------
@@ -135,12 +136,12 @@ def result_of_share(arithmetic: Arithmetic, spare: bool, before: Any, *tiles: An
         total = part_of_sum(arithmetic, before, *tiles)
         if isinstance(total, Unfit):
             return given_up(total, spare)
-        return arithmetic.finish(total)
+        return settled(arithmetic.finish(total))
     # What overflows here need not overflow in any output: it is no news to anybody.
     with np.errstate(over="ignore", invalid="ignore"):
         total = part_of_sum(arithmetic, before, *tiles)
     if not isinstance(total, Unfit):
-        result = arithmetic.finish(total)
+        result = settled(arithmetic.finish(total))
         flaw = arithmetic.flaw(tuple(map(bare, tiles)), result)
         total = checked_mixture(result) if flaw is None else Unfit(flaw)
         if (lengths := lengths_in(tiles)) and not isinstance(total, Unfit):
@@ -167,7 +168,7 @@ def mixed(weights: Array, *blocks: AnyArray, field: Field, dtype: str | None) ->
     if dtype is not None:
         blocks = tuple(_promoted(block, np.dtype(dtype)) for block in blocks)
     with np.errstate(over="ignore", invalid="ignore"):
-        return combine_results(weights, *blocks, field=field)
+        return weighted_sum(weights, *blocks, field=field)
 
 
 def _promoted(block: AnyArray, dtype: np.dtype[Any]) -> AnyArray:

@@ -13,6 +13,7 @@ from dask_coded.graph._arithmetic import Unfit, checked_mixture, given_up, mixed
 from dask_coded.graph._build import Work, group_tasks
 from dask_coded.graph._measured import row_lengths
 from dask_coded.graph._tasks import Shape
+from dask_coded.kernels import settled
 from dask_coded.typing import AnyArray, Array
 
 __all__ = ["decoded_rows", "encoded_rows", "reference", "references", "row_length_tasks"]
@@ -112,8 +113,8 @@ def _as_it_is(block: Any) -> Any:
     # Whatever came from another worker begins anywhere in memory, where products are much slower.
     if type(block) is np.ndarray:
         return np.require(block, requirements=("C_CONTIGUOUS", "ALIGNED"))
-    return block
+    return settled(block)
 
 
 def _weighted_sum(field: Field, dtype: str, weights: Array, *blocks: AnyArray) -> Any:
-    return checked_mixture(mixed(weights, *blocks, field=field, dtype=dtype))
+    return checked_mixture(settled(mixed(weights, *blocks, field=field, dtype=dtype)))

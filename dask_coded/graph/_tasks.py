@@ -26,7 +26,7 @@ from dask_coded.graph._learned import LearnedShape, bare
 from dask_coded.graph._padding import padded
 from dask_coded.graph._rounding import Verification
 from dask_coded.graph._verify import verified
-from dask_coded.kernels import combine
+from dask_coded.kernels import combine, settled
 from dask_coded.typing import AnyArray, Array
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "combination",
     "combine_results",
     "spec_of",
+    "weighted_sum",
 ]
 
 Shape: TypeAlias = tuple[int, ...]
@@ -150,6 +151,17 @@ def combine_results(
     >>> combine_results(np.array([1.0, -1.0]), np.array([5.0, 7.0]), np.array([1.0]), shape=(1,))
     array([4.])
     """
+    return settled(weighted_sum(weights, *results, field=field, shape=shape, dtype=dtype))
+
+
+def weighted_sum(
+    weights: Array,
+    *results: Any,
+    field: Field = REAL,
+    shape: Shape | LearnedShape | None = None,
+    dtype: str | None = None,
+) -> AnyArray:
+    """As :func:`combine_results`; on a device it is only begun, for what reads it there next."""
     weights = np.asarray(weights)
     if isinstance(shape, LearnedShape):
         shape = shape.among(results)

@@ -117,4 +117,5 @@ def encode_tiles(
 
 
 def _reference(source: Any) -> Any:
-    return source if isinstance(source, np.ndarray) else TaskRef(source)
+    # A key is a name or a tuple; an array may be of any library.
+    return TaskRef(source) if isinstance(source, (str, tuple)) else source

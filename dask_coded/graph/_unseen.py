@@ -19,14 +19,17 @@ from dask_coded.errors import UnsupportedDtypeError
 from dask_coded.fields import Field
 from dask_coded.graph._arithmetic import Unfit, mixed
 from dask_coded.graph._learned import Sized
+from dask_coded.kernels import served_library
 from dask_coded.typing import AnyArray, Array
 
 __all__ = ["UnseenArithmetic", "mixed_unseen"]
 
 
-def _plain(tile: Any) -> bool:
-    """Whether a tile is of the kind that we multiply ourselves, in slices."""
-    return type(tile) is np.ndarray and tile.dtype.kind in "iufc"
+def _plain(*tiles: Any) -> bool:
+    """Whether tiles are of the kind that we multiply ourselves, in slices, and of one library."""
+    libraries = {served_library(tile) for tile in tiles}
+    fits = len(libraries) == 1 and None not in libraries
+    return fits and all(tile.dtype.kind in "iufc" for tile in tiles)
 
 
 @dataclass(frozen=True)
@@ -54,12 +57,12 @@ class UnseenArithmetic:
     dtype: str | None
 
     def multiply(self, a: AnyArray, b: AnyArray) -> AnyArray:
-        if not (_plain(a) and _plain(b)):
+        if not _plain(a, b):
             return self.function(a, b)
         return np.expand_dims(self.product(_wide(a, self.dtype), _wide(b, self.dtype)), self.axis)
 
     def add(self, x: AnyArray, y: AnyArray) -> AnyArray:
-        if _plain(x) and _plain(y):
+        if _plain(x, y):
             return np.add(x, y, dtype=self.dtype)
         return self._sum([x, y], keepdims=True)
 
@@ -128,6 +131,9 @@ def mixed_unseen(
         if not _plain(block):
             kind = getattr(block, "dtype", "no dtype")
             return Unfit(f"chunks of {type(block).__name__} with dtype {kind} cannot be mixed")
+    if not _plain(*chunks):
+        kinds = sorted({type(block).__name__ for block in chunks})
+        return Unfit(f"chunks of {' and '.join(kinds)} live in different places")
     shapes = {block.shape for block in chunks}
     if len({_without(shape, axis) for shape in shapes}) > 1:
         return Unfit(f"chunks of one stripe have different shapes: {sorted(shapes)}")
