@@ -321,8 +321,29 @@ class SchedulerState:
         # The last recommendation is followed first: survivors gain waiters before anything that
         # only the replaced work needed is released.
         recommendations.update(dict.fromkeys(tasks, "waiting"))
-        self.scheduler.transitions(recommendations, stimulus)
+        self._follow(recommendations, stimulus)
         self.scheduler.stimulus_queue_slots_maybe_opened(stimulus_id=stimulus)
+
+    def _follow(self, recommendations: dict[Key, Any], stimulus: str) -> None:
+        """Like the scheduler's ``transitions``, but each worker hears first what it may forget.
+
+        Told to compute what it is fetching for others, and only then that these are not wanted, a
+        worker takes both back, and tells nobody.
+        """
+        to_clients: dict[str, list[dict[str, Any]]] = {}
+        to_workers: dict[str, list[dict[str, Any]]] = {}
+        self.scheduler._transitions(recommendations, to_clients, to_workers, stimulus)
+        for messages in to_workers.values():
+            given: set[Key] = set()
+            late = []
+            for message in messages:
+                if message["op"] == "compute-task":
+                    given.add(message["key"])
+                # What was given and taken back in one go has to be heard in that order.
+                late.append(message["op"] != "free-keys" or not given.isdisjoint(message["keys"]))
+            numbered = sorted(zip(late, range(len(messages)), messages, strict=True))
+            messages[:] = [message for _, _, message in numbered]
+        self.scheduler.send_all(to_clients, to_workers)
 
     def _set_aside(self, ts: "TaskState") -> None:
         key = spare_key(ts.key)
