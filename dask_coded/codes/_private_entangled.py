@@ -42,9 +42,9 @@ class PrivateEntangled(AbstractPrivateMatmulCode):
 
     References
     ----------
-    Kakar, Ebadifar and Sezgin (2019), On the capacity and straggler-robustness of distributed
-    secure matrix multiplication, arXiv:1810.13006, for p = 1; Yu, Maddah-Ali and Avestimehr
-    (2020), arXiv:1801.07487, for the cut of the inner dimension.
+    Kakar, Ebadifar and Sezgin (2018), Rate-efficiency and straggler-robustness through partition
+    in distributed two-sided secure matrix computation, arXiv:1810.13006, for p = 1; Yu, Maddah-Ali
+    and Avestimehr (2020), arXiv:1801.07487, for the cut of the inner dimension.
 
     Examples
     --------
