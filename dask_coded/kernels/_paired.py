@@ -64,7 +64,7 @@ def combine_paired(
 
 def _device_of(block: AnyArray) -> AbstractContextManager[Any]:
     """CuPy allocates on the current device, which need not be that of the blocks."""
-    device = block.device
+    device = getattr(block, "device", None)
     return device if isinstance(device, AbstractContextManager) else nullcontext()
 
 

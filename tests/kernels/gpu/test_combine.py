@@ -231,6 +231,22 @@ def test_blocks_of_two_dtypes_are_converted_on_the_device(cupy: Any) -> None:
     np.testing.assert_array_equal(found.get(), 5 * np.arange(5.0))
 
 
+def test_drivers_that_take_small_arguments_only(cupy: Any) -> None:
+    """Before CUDA 12.1 a kernel takes 4 KiB: weights go to device memory, strides are copied."""
+    cupy.cuda.runtime.driverGetVersion = lambda: 12000
+    stream = np.random.default_rng(10)
+    weights = stream.uniform(-1, 1, (15, 40))
+    data = [normal(stream, "f8", 3, 7) for _ in range(40)]
+    agree(weights, data, combine(weights, [cupy.asarray(block) for block in data]))
+    assert "#define INPUTS 0" in cupy.standin.launches[-1][1]
+    stored = cupy.zeros((15, 7, 3))
+    blocks = [cupy.asarray(block.T.copy()).transpose() for block in data[:-1]]
+    out = [stored[row].transpose() for row in range(15)]
+    found = combine(weights, [*blocks, cupy.asarray(data[-1])], out=out)
+    assert all(array is own for array, own in zip(found, out, strict=True))
+    agree(weights, data, found)
+
+
 def test_one_launch_reads_every_block_once(cupy: Any) -> None:
     blocks = [cupy.asarray(np.ones(8, "f4")) for _ in range(4)]
     combine(np.full((4, 4), 0.5), blocks)
