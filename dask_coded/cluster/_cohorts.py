@@ -54,8 +54,10 @@ class Cohorts:
     def finished(self, group: Group, now: float) -> list[Group]:
         """An output has come; returns the groups whose outputs are now known to be late or not."""
         cohort = self._cohorts.get(group.spec.cohort or "")
+        if cohort is None:
+            return []
         took = group.took.get(_own(group))
-        if cohort is None or took is None:
+        if took is None:
             return []
         cohort.took.setdefault(group.spec.group, took)
         if cohort.known_since is not None or 2 * len(cohort.took) < cohort.size:
