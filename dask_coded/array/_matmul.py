@@ -326,6 +326,7 @@ def _build(plan: MatmulPlan) -> da.Array:
                     mix,
                     rows_first=which == 0,
                     batch=own,
+                    together=code.workers,
                 )
                 tasks.update(encoded.tasks)
                 strip = len(own)

@@ -249,8 +249,8 @@ def _several(
             "some have to be left, so ask for less"
         )
     if dtype is not None and dtype.kind in "iu":
-        # Else all copies of a block would be dealt to one worker.
-        while any(copy * k % places == 0 for copy in range(1, parity + 1)):
+        # Else copies of one block would be dealt to one worker.
+        while not _copies_apart(Replication((parity + 1) * k, k), places):
             k -= 1
         why = "copies, because integers must stay exact and a sum makes up for one share only"
         return Replication((parity + 1) * k, k), why
@@ -258,6 +258,12 @@ def _several(
     while spare < parity * math.ceil((k + spare) / places):
         spare += 1
     return linear_code(k, spare, dtype, paired=paired)
+
+
+def _copies_apart(code: Replication, places: int) -> bool:
+    """Whether no worker holds two copies of a block."""
+    held = [[share % code.k for share in shares] for shares in code.placement(places)]
+    return all(len(set(blocks)) == len(blocks) for blocks in held)
 
 
 def given_code(

@@ -11,7 +11,7 @@ from dask_coded.codes import AbstractCode
 if TYPE_CHECKING:
     from distributed.scheduler import Scheduler, TaskState, WorkerState
 
-__all__ = ["acquainted", "decode_worker", "homes", "spread"]
+__all__ = ["acquainted", "decode_worker", "homes", "spread", "unequipped"]
 
 
 def decode_worker(
@@ -43,6 +43,19 @@ def decode_worker(
         return (queue + moved / scheduler.bandwidth, ws.nbytes)
 
     return min(candidates.values(), key=cost).address
+
+
+def unequipped(scheduler: "Scheduler", tasks: Iterable["TaskState"]) -> frozenset[str]:
+    """Workers that lack a resource which one of these tasks demands: they would never run it.
+
+    This is how a user says that chunks live on devices, and that not every worker has one.
+    """
+    demands = [ts.resource_restrictions.items() for ts in tasks if ts.resource_restrictions]
+    return frozenset(
+        address
+        for address, ws in scheduler.workers.items()
+        if any(ws.resources.get(name, 0) < least for demand in demands for name, least in demand)
+    )
 
 
 def acquainted(ts: "TaskState") -> frozenset[str]:
@@ -144,6 +157,15 @@ def spread(
         guests[address] += 1
         placed.update(dict.fromkeys(mine, address))
         placed[ts.key] = address
+    # What several shares on one worker read is made there, once.
+    inputs = {dts for ts in shares.values() for dts in ts.dependencies}
+    common = {dts for dts in inputs if readers[dts.key] > 1 and dts.key not in ours}
+    for dts in sorted(common, key=lambda dts: str(dts.key)):
+        addresses = {placed.get(reader.key) for reader in dts.dependents}
+        if len(addresses) == 1 and not dts.who_has and not dts.who_wants:
+            (where,) = addresses
+            if where is not None:
+                placed.update(dict.fromkeys(_private_inputs(dts) | {dts.key}, where))
     return placed
 
 

@@ -85,6 +85,14 @@ class AbstractCode(abc.ABC):
         """
         return tuple(range(self.n_shares))
 
+    @property
+    def workers(self) -> tuple[tuple[int, ...], ...]:
+        """Shares that belong on one worker, because operands' shares of several are the same.
+
+        Each is on its own unless the family says otherwise.
+        """
+        return tuple((share,) for share in range(self.n_shares))
+
     def direct(self) -> tuple[int | None, ...]:
         """For each output a share whose result *is* that output, None where none is.
 

@@ -15,7 +15,7 @@ holds more than one codeword's worth of them.
 Beyond the last chunk tiles are void: zero, and never computed.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,6 +48,7 @@ def encode_tiles(
     rows_first: bool,
     tell_blocks: bool = False,
     batch: tuple[int, ...] = (),
+    together: Sequence[Sequence[int]] = (),
 ) -> Tiles:
     """Tiles of every share of one matrix operand.
 
@@ -72,6 +73,8 @@ def encode_tiles(
         the right operand) it belongs to.
     batch
         Leading indices, part of the keys.
+    together
+        Shares that belong on one worker, which encodes once what several of them have alike.
     """
     outer, inner = (0, 1) if rows_first else (1, 0)
     stripes = -(-counts[outer] // blocks[outer])
@@ -83,6 +86,7 @@ def encode_tiles(
         for first in range(blocks[0])
         for second in range(blocks[1])
     ]
+    place_of = {share: which for which, shares in enumerate(together) for share in shares}
     for stripe in range(stripes):
         for position in range(positions):
             present: list[tuple[int, int, Any]] = []
@@ -92,6 +96,7 @@ def encode_tiles(
                 index[inner] = index[inner] * positions + position
                 if index[0] < counts[0] and index[1] < counts[1]:
                     present.append(((first, second)[outer], block, chunk(*index)))
+            known: dict[tuple[int, bytes], Any] = {}
             for share, row in enumerate(generator):
                 used = [
                     (row[block], source, where)
@@ -104,6 +109,10 @@ def encode_tiles(
                 if len(used) == 1 and used[0][0] == 1:
                     refs[place] = _reference(used[0][1])
                     continue
+                alike = (place_of.get(share, -1 - share), row.tobytes())
+                if alike in known:
+                    refs[place] = known[alike]
+                    continue
                 key = (name, *place)
                 tasks[key] = Task(
                     key,
@@ -112,7 +121,7 @@ def encode_tiles(
                     *(_reference(source) for _, source, _ in used),
                     **({"blocks": tuple(where for _, _, where in used)} if tell_blocks else {}),
                 )
-                refs[place] = TaskRef(key)
+                refs[place] = known[alike] = TaskRef(key)
     return Tiles(refs, tasks)
 
 
