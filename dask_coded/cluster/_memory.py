@@ -51,7 +51,7 @@ class HomePolicy(ActiveMemoryManagerPolicy):  # type: ignore[misc]
             if home is not None:
                 among = suggestion.candidates or suggestion.ts.who_has or ()
                 away = {ws for ws in among if ws.address != home}
-                suggestion = suggestion._replace(candidates=away)
+                suggestion = Suggestion(suggestion.op, suggestion.ts, away)
             answer = yield suggestion
 
 
