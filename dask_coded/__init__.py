@@ -16,6 +16,7 @@ from dask_coded.codes import LT as LT
 from dask_coded.codes import MDS as MDS
 from dask_coded.codes import AbstractCode as AbstractCode
 from dask_coded.codes import Alloy as Alloy
+from dask_coded.codes import Bivariate as Bivariate
 from dask_coded.codes import CrossSubspaceAlignment as CrossSubspaceAlignment
 from dask_coded.codes import Decoder as Decoder
 from dask_coded.codes import Entangled as Entangled
@@ -47,6 +48,7 @@ __all__ = [
     "AbstractCode",
     "Alloy",
     "AmplificationWarning",
+    "Bivariate",
     "CodedError",
     "CrossSubspaceAlignment",
     "Decoder",
