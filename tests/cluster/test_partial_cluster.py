@@ -11,7 +11,7 @@ from typing import Any
 import dask.array as da
 import numpy as np
 import pytest
-from distributed import Client, Event, get_client, wait
+from distributed import Client, Event, wait
 
 from dask_coded import coded_matmul
 from dask_coded.cluster import report
@@ -163,12 +163,14 @@ def test_workers_may_be_lost_with_all_their_shares(
     del future
 
 
-def test_what_was_fetched_from_a_frozen_worker_counts(
-    cluster: EmulatedCluster, client: Client
+@pytest.mark.parametrize("fate", ["frozen", "killed"])
+def test_what_was_fetched_from_a_lost_worker_counts(
+    cluster: EmulatedCluster, client: Client, fate: str
 ) -> None:
-    """A worker is frozen in its second share. Its first one counts if it was fetched before.
+    """A worker is lost in its second share. Its first one counts if it was fetched before.
 
-    Without that one share the others would be too few.
+    Without that one share the others would be too few, and all others are needed. What a worker
+    leaves that was killed is run again by Dask, and may come too.
     """
     code = MDS(20, k=17)
     a, b, left, right = operands(17, 1)
@@ -185,10 +187,19 @@ def test_what_was_fetched_from_a_frozen_worker_counts(
     (copied,) = [future for future in futures if future.key == first[0]]
     read = client.submit(np.sum, copied, workers=[elsewhere], pure=False)
     wait(read, timeout=30)
-    cluster.freeze("w2")
+    before = len(report(client).groups)
+    (cluster.freeze if fate == "frozen" else cluster.kill)("w2")
     found = np.concatenate(client.gather(futures))
     np.testing.assert_allclose(found, a @ b, atol=1e-8)
-    cluster.thaw("w2")
+    wait_for_groups(client, before + 1)
+    group = report(client).groups[-1]
+    if fate == "frozen":
+        theirs = {int(share) for share, worker in group["workers"].items() if worker == address}
+        assert len(theirs & set(group["arrived"])) == 1
+        assert len(group["arrived"]) == code.k
+        cluster.thaw("w2")
+    else:
+        cluster.replace("w2")
     Event("go on").set()
     del futures, copied, read
 
@@ -205,4 +216,3 @@ def test_each_chunk_is_where_its_share_runs(cluster: EmulatedCluster, client: Cl
         wait_for_groups(client, before + 1)
         given = shares_by_worker(client, cluster)
         assert max(len(shares) for shares, _ in given.values()) <= 4
-        assert get_client() is client
