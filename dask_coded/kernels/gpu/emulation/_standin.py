@@ -144,6 +144,7 @@ def _module(standin: StandIn) -> Any:
             standin, standin.devices[-1] if number is None else number
         ),
         Event=_Event,
+        get_current_stream=lambda: SimpleNamespace(synchronize=lambda: None),
         get_elapsed_time=lambda start, stop: 1e3 * (stop.time - start.time),
         is_available=lambda: standin.n_devices > 0,
         nvrtc=SimpleNamespace(getVersion=lambda: (12, 9)),
