@@ -13,7 +13,7 @@ from dask_coded.cluster._cohorts import Cohorts
 from dask_coded.cluster._group import Group, Health, addresses
 from dask_coded.cluster._isolation import Isolation
 from dask_coded.cluster._memory import keep_at_home
-from dask_coded.cluster._placement import acquainted, decode_worker, homes, spread
+from dask_coded.cluster._placement import acquainted, decode_worker, homes, spread, unequipped
 from dask_coded.cluster._policy import DEFAULT_TOLERANCE, Decision, GroupView, Policy
 from dask_coded.cluster._record import History, entry_of, warning_event, wrong_event
 from dask_coded.cluster._rescue import downstream, upstream
@@ -239,7 +239,9 @@ class Conductor:
             group.held |= started
             again = sorted(started, key=keys.index)
             if group.spec.at_rest:
-                avoid, taken = [frozenset(self._suspects)], residents(self.state, group)
+                taken = residents(self.state, group)
+                lacking = unequipped(self.scheduler, filter(None, map(self.state.task, again)))
+                avoid = [lacking, frozenset(self._suspects)]
                 for key, home in free_workers(self.scheduler, again, avoid, taken).items():
                     self.state.prefer(key, home)
             self.state.start(again)
@@ -280,7 +282,8 @@ class Conductor:
         lost = frozenset[str]().union(*map(addresses, replaced))
         known = frozenset[str]().union(*map(acquainted, replaced))
         late = frozenset(worker for worker in view.running.values() if worker is not None)
-        avoid = [frozenset(self._suspects), known, late, health.slow]
+        lacking = unequipped(self.scheduler, replaced)
+        avoid = [lacking, frozenset(self._suspects), known, late, health.slow]
         worker = decode_worker(self.scheduler, survivors, avoid)
         self._mark_late(group, view, decision, now)
         tasks = {key: combination(group.spec, key, shares, before) for key in outputs}
@@ -350,7 +353,8 @@ class Conductor:
         """One copy of each share at rest, and one share to a worker."""
         kept = homes_of(self.state, group, self._suspects)
         self.state.keep_one_copy(kept)
-        taken = residents(self.state, group) | self._suspects.keys()
+        lacking = unequipped(self.scheduler, filter(None, map(self.state.task, kept)))
+        taken = residents(self.state, group) | self._suspects.keys() | lacking
         moving = moves(self.scheduler, kept, taken)
         for key, worker in moving.items():
             self.state.copy_to(worker, key)

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from dask.typing import Key
 from distributed.metrics import time
 
+from dask_coded.cluster._placement import unequipped
 from dask_coded.graph import DataShareTask, GroupSpec, spec_of
 
 if TYPE_CHECKING:
@@ -312,6 +313,10 @@ class SchedulerState:
             ts.waiting_on = None
             ts.host_restrictions = None
             ts.worker_restrictions, ts.loose_restrictions = set(workers[key]), True
+            if ts.resource_restrictions:
+                # No preference: whoever lacks a resource cannot hold the result.
+                able = ts.worker_restrictions - unequipped(self.scheduler, [ts])
+                ts.worker_restrictions, ts.loose_restrictions = able or None, False
         needed = {name for task in tasks.values() for name in task.dependencies}
         recommendations = {
             name: state
@@ -359,6 +364,7 @@ class SchedulerState:
             spare.group.span_id = ts.group.span_id
         spare.worker_restrictions = ts.worker_restrictions
         spare.host_restrictions = ts.host_restrictions
+        spare.resource_restrictions = ts.resource_restrictions
         spare.loose_restrictions = ts.loose_restrictions
         for dts in ts.dependencies:
             self._link(spare, dts)

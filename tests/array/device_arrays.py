@@ -35,6 +35,8 @@ class Counts:
 
     def __init__(self) -> None:
         self.queued = self.done = self.waits = 0
+        self.absent = False
+        """Whether this process has no device."""
 
 
 counts = Counts()
@@ -74,6 +76,8 @@ class DeviceArray:
     device = "stand-in"
 
     def __init__(self, host: Any) -> None:
+        if counts.absent:
+            raise RuntimeError("cudaErrorNoDevice: no CUDA-capable device is detected")
         self._host = np.asarray(host)
         counts.queued += 1
         self._ticket = counts.queued

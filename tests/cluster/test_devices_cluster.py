@@ -1,0 +1,140 @@
+"""Device chunks on real worker processes, some of which have no device.
+
+Chunks are made where they live, by ``map_blocks``, and are of a stand-in for CuPy's type that
+raises wherever CuPy would (``tests/array/device_arrays.py``).
+"""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import dask
+import dask.array as da
+import numpy as np
+import pytest
+from distributed import Client, futures_of, wait
+
+from dask_coded.array import coded_matmul, coded_matmul_batch, encode, optimize
+from dask_coded.testing import EmulatedCluster, assert_clean
+
+MODULE = Path(__file__).parents[1] / "array" / "device_arrays.py"
+sys.path.insert(0, str(MODULE.parent))
+
+import device_arrays  # noqa: E402
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
+
+RNG = np.random.default_rng(8)
+A = RNG.standard_normal((120, 30))
+B = RNG.standard_normal((30, 20))
+Y = RNG.standard_normal((120, 3))
+
+
+@contextmanager
+def device_cluster(n_workers: int) -> Iterator[tuple[EmulatedCluster, Client]]:
+    preload = [str(MODULE)]
+    with (
+        EmulatedCluster(n_workers, preload=preload, worker_preload=preload) as cluster,
+        cluster.client() as client,
+    ):
+        yield cluster, client
+        for name in cluster.workers:
+            cluster.thaw(name)
+        assert_clean(client)
+
+
+def on_device(host: Any, chunks: Any) -> da.Array:
+    """Chunks that are sent to a device by whoever computes them."""
+    meta = device_arrays.asarray(np.empty((0,) * host.ndim))
+    return da.from_array(host, chunks=chunks).map_blocks(device_arrays.asarray, meta=meta)
+
+
+def check(value: Any, expected: Any) -> None:
+    assert type(value) is device_arrays.DeviceArray
+    np.testing.assert_allclose(value.get(), expected, rtol=1e-9, atol=1e-9)
+
+
+async def equip(dask_worker: Any) -> None:
+    await dask_worker.set_resources(GPU=1)
+
+
+def take_device_away() -> None:
+    import device_arrays
+
+    device_arrays.counts.absent = True
+
+
+def mix(cluster: EmulatedCluster, client: Client, without: list[str]) -> None:
+    """Some workers without a device; the others say that they have one."""
+    bare = [cluster.workers[name].address for name in without]
+    client.run(take_device_away, workers=bare)
+    client.run(
+        equip, workers=[w.address for w in cluster.workers.values() if w.address not in bare]
+    )
+
+
+def test_every_verb_with_a_frozen_worker() -> None:
+    with device_cluster(5) as (cluster, _client):
+        a, b = on_device(A, (30, 30)), on_device(B, (30, 20))
+        encoded = encode(on_device(A, (40, 30)), parity=2, adjoint=True).persist()
+        wait(encoded)
+        cluster.freeze("w1")
+        check(coded_matmul(a, b, parity=2).compute(), A @ B)
+        with optimize(parity=1):
+            check((a @ b).compute(), A @ B)
+        first, second = coded_matmul_batch([(a.T, a), (a.T, on_device(Y, (30, 3)))], parity=1)
+        check(first.compute(), A.T @ A)
+        check(second.compute(), A.T @ Y)
+        check((encoded @ b).compute(), A @ B)
+        check((encoded @ device_arrays.asarray(B)).compute(), A @ B)
+        check((encoded.H @ on_device(Y, (30, 3))).compute(), A.T @ Y)
+        check(encoded.compute(), A)
+        del encoded
+
+
+def test_workers_without_a_device_are_left_out_where_resources_say_so() -> None:
+    with device_cluster(6) as (cluster, client):
+        mix(cluster, client, without=["w0", "w3"])
+        with dask.annotate(resources={"GPU": 1}):
+            a, b = on_device(A, (40, 30)), on_device(B, (30, 20))
+            product = coded_matmul(a, b, parity=1)
+            cluster.freeze("w1")
+            product = product.persist()
+            wait(product, timeout=60)
+            check(client.compute(product).result(timeout=60), A @ B)
+        bare = {cluster.workers[name].address for name in ("w0", "w3")}
+        held = client.who_has(futures_of(product))
+        assert len(held) == 3
+        assert not bare & {address for addresses in held.values() for address in addresses}
+        del product
+
+
+def test_a_lost_share_is_rebuilt_where_there_is_a_device() -> None:
+    with device_cluster(5) as (cluster, client):
+        mix(cluster, client, without=["w2"])
+        with dask.annotate(resources={"GPU": 1}):
+            encoded = encode(on_device(A, (30, 30)), parity=1).persist()
+        wait(encoded)
+        keys = futures_of(encoded)
+        bare = cluster.workers["w2"].address
+        lost = next(
+            name
+            for name, w in cluster.workers.items()
+            if name != "w2" and client.has_what()[w.address]
+        )
+        cluster.kill(lost)
+        wait(encoded)
+        assert all(bare not in holders for holders in client.who_has(keys).values())
+        with dask.annotate(resources={"GPU": 1}):
+            check((encoded @ device_arrays.asarray(B)).compute(), A @ B)
+        del encoded, keys
+
+
+def test_without_resources_the_error_says_what_is_missing() -> None:
+    with device_cluster(4) as (cluster, client):
+        mix(cluster, client, without=["w0", "w1", "w2"])
+        product = coded_matmul(on_device(A, (40, 30)), on_device(B, (30, 20)), parity=1)
+        with pytest.raises(RuntimeError, match="no CUDA-capable device"):
+            product.compute()
