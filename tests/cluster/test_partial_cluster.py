@@ -98,7 +98,7 @@ CODES: list[tuple[AbstractCode, int, int, dict[str, int]]] = [
     (MDS(20, k=14), 14, 1, {"w1": 1, "w3": 1}),
     (MDS(20, k=14, field=PAIRED), 14, 1, {"w1": 1, "w3": 1}),
     (Bivariate(20, m=2, n=7, b_shares=4), 2, 7, {"w1": 1, "w3": 1}),
-    # One worker is held after two of its shares, the others do all of theirs.
+    # One worker is held after two of its shares at the latest.
     (LT(25, k=12, seed=1), 12, 1, {"w2": 2}),
 ]
 
@@ -124,16 +124,18 @@ def test_partial_work_counts(
     # A worker that is held has not begun to encode its last shares.
     dealt = [set(shares) for shares in code.placement(WORKERS)]
     assert all(any(shares <= part for part in dealt) for shares, _ in found.values())
-    for name, count in counts.items():
-        assert found[name][1] == count
-        assert Event(f"held-{name}").is_set()
-    finished = sum(done for _, done in found.values())
-    held = [found[name][0] for name in counts]
-    # Without what the held workers finished there would not be enough.
-    others = [s for shares, _ in found.values() if shares not in held for s in shares]
-    if not isinstance(code, LT):
+    if isinstance(code, LT):
+        # The others may have been lucky, and have needed none or one of what was finished here.
+        assert all(found[name][1] <= count for name, count in counts.items())
+    else:
+        for name, count in counts.items():
+            assert found[name][1] == count
+            assert Event(f"held-{name}").is_set()
+        # Without what the held workers finished there would not be enough.
+        held = [found[name][0] for name in counts]
+        others = [s for shares, _ in found.values() if shares not in held for s in shares]
         assert not code.is_decodable(others)
-        assert finished == code.recovery_threshold
+        assert sum(done for _, done in found.values()) == code.recovery_threshold
     Event("go on").set()
     del future
 
@@ -180,7 +182,12 @@ def test_what_was_fetched_from_a_lost_worker_counts(
     futures = client.compute(list(product.to_delayed().ravel()))
     assert Event("held-w2").wait(timeout=30)
     address = cluster.workers["w2"].address
-    first = [key for key in client.has_what()[address] if key in {f.key for f in futures}]
+    outputs = {future.key for future in futures}
+    for _ in range(500):
+        # The scheduler hears of the first result after the worker has begun the second.
+        first = [key for key in client.has_what()[address] if key in outputs]
+        if first:
+            break
     assert len(first) == 1
     # Somebody else reads it, and so has a copy.
     elsewhere = cluster.workers["w3"].address
