@@ -8,7 +8,7 @@ import numpy as np
 from dask_coded.errors import UnsupportedOperationError
 from dask_coded.kernels import served_library
 
-__all__ = ["as_operand", "check_together", "chunk_library"]
+__all__ = ["as_operand", "check_comparable", "check_together", "chunk_library"]
 
 
 def chunk_library(*arrays: da.Array) -> str | None:
@@ -36,4 +36,20 @@ def check_together(meta: Any, x: Any) -> None:
             f"a matrix of {ours} chunks cannot be multiplied with an operand of {theirs}: nothing "
             f"is copied between host and device unasked. Convert it, e.g. {ours}.asarray(x), or "
             f"x.map_blocks({ours}.asarray) for a Dask array"
+        )
+
+
+def check_comparable(meta: Any, verify: Any) -> None:
+    """Check that results of such chunks can be compared with each other.
+
+    Raises
+    ------
+    UnsupportedOperationError
+        If they live on a device.
+    """
+    library = served_library(meta)
+    if verify is not None and library not in ("numpy", None):
+        raise UnsupportedOperationError(
+            f"verify={verify!r} compares results on the host, and these are {library} chunks, "
+            "which are not copied unasked; leave verify= out, or use NumPy chunks"
         )

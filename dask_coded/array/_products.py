@@ -8,6 +8,7 @@ import dask.array as da
 import numpy as np
 from dask.base import tokenize
 
+from dask_coded.array._chunks import check_comparable
 from dask_coded.array._stripes import EncodedRows
 from dask_coded.cluster import sliced_adjoint, sliced_matmul
 from dask_coded.codes import protects
@@ -161,9 +162,12 @@ def verified_rows(rows: EncodedRows, verify: Verify | None) -> EncodedRows:
     ------
     ParameterError
         If there is too little parity to detect, or to locate, as many as asked for.
+    UnsupportedOperationError
+        If the tiles live on a device.
     """
     if verify is None:
         return replace(rows, verify=None)
+    check_comparable(rows.meta, verify)
     eps = float(np.finfo(rows.dtype).eps) if rows.dtype.kind in "fc" else 0.0
     asked = Verification.asked(verify, rows.columns, eps)
     for stripe in rows.stripes:

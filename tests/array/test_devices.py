@@ -24,11 +24,13 @@ from dask_coded.array import (
     plan_matmul,
     plan_matmul_batch,
 )
+from dask_coded.cluster import ShareCancelled, _slices, sliced_adjoint, sliced_matmul
 from dask_coded.codes import MDS, FlexibleCSA, Polynomial
 from dask_coded.errors import UnsupportedDtypeError, UnsupportedOperationError
 from dask_coded.fields import COMPLEX, PAIRED, REAL
-from dask_coded.graph import combination, combine_results, mixed, spec_of
-from dask_coded.kernels import settled
+from dask_coded.graph import GroupSpec, combination, combine_results, mixed, spec_of
+from dask_coded.kernels import combine, settled
+from dask_coded.testing import CODES
 
 
 class Library(NamedTuple):
@@ -316,3 +318,141 @@ def test_shares_are_there_when_their_tasks_are_done_and_nothing_else_is_waited_f
         assert result.ready, key
     # One for each share, and one for the look whether the mixture is finite.
     assert device_arrays.counts.waits == before + 5 + 1
+
+
+def test_a_product_on_a_device_waits_between_its_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_slices, "cancelled_check", lambda: lambda: False)
+    monkeypatch.setattr(_slices, "_FIRST_FLOP_ON_DEVICE", 200.0)
+    a, b = values((64, 5), "float64"), values((5, 2), "float64")
+    before = device_arrays.counts.waits
+    product = sliced_matmul(device_arrays.asarray(a), device_arrays.asarray(b))
+    assert product.ready
+    # Slices double at most: 10, 20 and 34 rows at best.
+    assert 3 <= device_arrays.counts.waits - before <= 7
+    close(product.get(), a @ b)
+    adjoint = sliced_adjoint(device_arrays.asarray(a), device_arrays.asarray(a))
+    assert adjoint.ready
+    close(adjoint.get(), a.T @ a)
+
+
+def test_a_product_that_fits_one_slice_is_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_slices, "cancelled_check", lambda: lambda: False)
+    before = device_arrays.counts.waits
+    product = sliced_matmul(*(device_arrays.asarray(np.eye(4)) for _ in range(2)))
+    assert not product.ready
+    assert device_arrays.counts.waits == before
+
+
+def test_a_cancelled_product_on_a_device_queues_nothing_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks = iter([False, False, True])
+    monkeypatch.setattr(_slices, "cancelled_check", lambda: lambda: next(looks))
+    monkeypatch.setattr(_slices, "_FIRST_FLOP_ON_DEVICE", 1.0)
+    monkeypatch.setattr(_slices, "_tell", lambda started: None)
+    monkeypatch.setattr(_slices.thread_state, "key", "share", raising=False)
+    with pytest.raises(ShareCancelled):
+        sliced_matmul(*(device_arrays.asarray(values((9, 9), "float64")) for _ in range(2)))
+    assert device_arrays.counts.done == device_arrays.counts.queued
+
+
+# Every code
+
+CODES_ON_DEVICES = [code for code in CODES if code.n_shares <= 16]
+
+
+@pytest.mark.parametrize("code", CODES_ON_DEVICES, ids=repr)
+def test_every_code_decodes_on_the_device(device: Library, code: Any) -> None:
+    rng = np.random.default_rng(3)
+    unknowns = code.responses().shape[1]
+    shape = (4, 3)
+    if code.field.exact:
+        blocks = [code.field.asarray(rng.integers(0, code.field.p, shape)) for _ in range(unknowns)]
+    else:
+        blocks = [rng.standard_normal(shape) for _ in range(unknowns)]
+        if code.field == COMPLEX:
+            blocks = [block + 1j * rng.standard_normal(shape) for block in blocks]
+    there = [device.asarray(block) for block in blocks]
+    results = combine(code.responses(), there, field=code.field)
+    outputs = [("output", q) for q in range(code.targets().shape[0])]
+    spec = GroupSpec("g", code, tuple(("share", i) for i in range(code.n_shares)), tuple(outputs))
+    expected = combine(code.targets(), blocks, field=code.field)
+    everyone = range(code.n_shares)
+    losses = [[], *([share] for share in everyone)]
+    for lost in losses:
+        survivors = [share for share in everyone if share not in lost]
+        if not code.is_decodable(survivors):
+            continue
+        amplification = code.decoder(survivors).amplification
+        data = dict(zip(spec.share_keys, results, strict=True))
+        for key, wanted in zip(outputs, expected, strict=True):
+            task = combination(spec, key, survivors)
+            value = task({name: data[name] for name in task.dependencies})
+            assert type(value) is device.kind
+            if code.field.exact:
+                np.testing.assert_array_equal(device.asnumpy(value), wanted)
+            else:
+                close(device.asnumpy(value), wanted, scale=max(amplification, 1.0))
+
+
+# Host and device
+
+
+def products_of_case(case: int, bring: Callable[[Any], Any]) -> Iterator[tuple[Any, Any]]:
+    """Values of some random verb, and by how much rounding may move them."""
+    rng = np.random.default_rng(case)
+    rows, inner, columns = (int(n) for n in rng.integers(1, 40, 3))
+    kind = str(rng.choice(["float32", "float64", "complex64", "complex128"]))
+
+    def drawn(shape: tuple[int, ...]) -> Any:
+        made = rng.standard_normal(shape)
+        return (made + 1j * rng.standard_normal(shape) if kind[0] == "c" else made).astype(kind)
+
+    a, b = drawn((rows, inner)), drawn((inner, columns))
+    size = float((np.abs(a) @ np.abs(b)).max()) * (inner + 8) * float(np.finfo(kind).eps)
+    chunks = [int(rng.integers(1, n + 1)) for n in (rows, inner, columns)]
+    chunks = [max(n, m // 5 + 1) for n, m in zip(chunks, (rows, inner, columns), strict=True)]
+    x = da.from_array(bring(a), chunks=(chunks[0], chunks[1]))
+    y = da.from_array(bring(b), chunks=(chunks[1], chunks[2]))
+    parity = int(rng.integers(1, 3))
+    verb = int(rng.integers(4))
+    lost = set(rng.choice(4, size=parity, replace=False).tolist())
+    if verb == 0:
+        yield lossy(coded_matmul(x, y, parity=parity), lost).compute(), 1e3 * size
+    elif verb == 1:
+        with optimize(parity=parity):
+            yield (x @ y).compute(), size
+    elif verb == 2:
+        yield lossy(encode(x, parity=parity).persist() @ y, lost).compute(), 1e3 * size
+    else:
+        z = drawn((rows, 2))
+        limit = float((np.abs(a).T @ np.abs(z)).max()) * (rows + 8) * float(np.finfo(kind).eps)
+        yield (encode(x, parity=parity).H @ bring(z)).compute(), limit
+
+
+@pytest.mark.parametrize(
+    ("name", "cases"),
+    [("device_arrays", 200), pytest.param("cupy", 1000, marks=pytest.mark.gpu)],
+)
+def test_host_and_device_agree_to_rounding(name: str, cases: int) -> None:
+    device = library(name)
+    with dask.config.set(scheduler="sync"):
+        for case in range(cases):
+            here = products_of_case(case, lambda host: host)
+            there = products_of_case(case, device.asarray)
+            for (expected, limit), (value, _) in zip(here, there, strict=True):
+                assert type(value) is device.kind
+                assert value.dtype == expected.dtype
+                error = np.abs(device.asnumpy(value) - expected).max(initial=0.0)
+                assert error <= limit, case
+
+
+# Results that are compared
+
+
+def test_comparing_results_on_a_device_is_refused(device: Library) -> None:
+    a = sent(device, values((6, 4), "float64"), (2, 4))
+    with pytest.raises(UnsupportedOperationError, match="verify='detect'"):
+        coded_matmul(a, a.T, parity=2, verify="detect")
+    with pytest.raises(UnsupportedOperationError, match="verify=2"):
+        encode(a, parity=2).verified(2)
