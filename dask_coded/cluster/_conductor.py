@@ -141,6 +141,8 @@ class Conductor:
         placed = spread(self.scheduler, code, shares, at_home, self._suspects, self._offset)
         for key, worker in placed.items():
             self.state.restrict(key, (worker,))
+        ours = {ts.key for ts in shares.values()}
+        self.state.put_behind(ours, placed.keys() - ours)
         self._offset += sum(ts.key in placed for ts in shares.values()) or 1
 
     def _end(self, group: Group) -> None:

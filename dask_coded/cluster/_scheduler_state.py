@@ -223,6 +223,16 @@ class SchedulerState:
                 *first, last = ts.priority
                 ts.priority = (*first, last + 1e9)
 
+    def put_behind(self, keys: Iterable[Key], inputs: Iterable[Key]) -> None:
+        """Let these run after those inputs, which shares on other workers may wait for."""
+        tasks = self.scheduler.tasks
+        known = [ts.priority for key in inputs if (ts := tasks[key]).priority is not None]
+        last = max((priority[-1] for priority in known), default=float("-inf"))
+        for key in keys:
+            ts = tasks[key]
+            if ts.priority is not None and ts.priority[-1] < last:
+                ts.priority = (*ts.priority[:-1], last + 0.5)
+
     def start(self, keys: Iterable[Key]) -> None:
         """Run these for ourselves; again, if they run or their results are out of reach."""
         keys = [key for key in keys if key in self.scheduler.tasks]
