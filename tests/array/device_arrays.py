@@ -34,7 +34,7 @@ class Counts:
     """What the device was told to do in this process, and what it has done."""
 
     def __init__(self) -> None:
-        self.queued = self.done = self.waits = 0
+        self.queued = self.done = self.waits = self.refused = 0
         self.absent = False
         """Whether this process has no device."""
 
@@ -77,6 +77,7 @@ class DeviceArray:
 
     def __init__(self, host: Any) -> None:
         if counts.absent:
+            counts.refused += 1
             raise RuntimeError("cudaErrorNoDevice: no CUDA-capable device is detected")
         self._host = np.asarray(host)
         counts.queued += 1

@@ -66,6 +66,12 @@ def take_device_away() -> None:
     device_arrays.counts.absent = True
 
 
+def refused() -> int:
+    import device_arrays
+
+    return device_arrays.counts.refused
+
+
 def mix(cluster: EmulatedCluster, client: Client, without: list[str]) -> None:
     """Some workers without a device; the others say that they have one."""
     bare = [cluster.workers[name].address for name in without]
@@ -108,7 +114,24 @@ def test_workers_without_a_device_are_left_out_where_resources_say_so() -> None:
         held = client.who_has(futures_of(product))
         assert len(held) == 3
         assert not bare & {address for addresses in held.values() for address in addresses}
+        cluster.thaw("w1")
+        assert not any(client.run(refused).values())
         del product
+
+
+def test_rewritten_products_and_batches_keep_to_resources_too() -> None:
+    with device_cluster(5) as (cluster, client):
+        mix(cluster, client, without=["w2"])
+        with dask.annotate(resources={"GPU": 1}):
+            a, b = on_device(A, (40, 30)), on_device(B, (30, 20))
+            cluster.freeze("w1")
+            with optimize(parity=1):
+                check(client.compute(a @ b).result(timeout=60), A @ B)
+            first, second = coded_matmul_batch([(a, b), (a, b[:, ::-1])], parity=1)
+            check(client.compute(first).result(timeout=60), A @ B)
+            check(client.compute(second).result(timeout=60), A @ B[:, ::-1])
+        cluster.thaw("w1")
+        assert not any(client.run(refused).values())
 
 
 def test_a_lost_share_is_rebuilt_where_there_is_a_device() -> None:
