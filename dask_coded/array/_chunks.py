@@ -1,4 +1,28 @@
-"""What kind of arrays the chunks are: on the host, or on which device's library."""
+"""What kind of arrays the chunks are: on the host, or on which device's library.
+
+Chunks of CuPy go through every verb where they are, and so do those of any library that has a
+backend in :mod:`dask_coded.kernels`. Three rules keep it so:
+
+* Nothing is copied between host and device unasked. What would have to be is refused.
+* What a verb makes has the array type of its operands: zeros and padding are made like an array
+  that is there, and ``_meta`` like that of an operand.
+* A task of a group is done when its array is there. Calls of a device return before that; if tasks
+  did too, a device that hangs would have answered, and a decode would wait for it.
+
+A cluster of GPUs is one worker with one thread for each, as dask-cuda starts them; memory pools
+(RMM) and transports (UCX) are the cluster's affair, and nothing here sets either. Where only some
+workers have a GPU, these declare it, and whoever makes device chunks demands it::
+
+    dask cuda worker ADDRESS --resources "GPU=1"
+
+    with dask.annotate(resources={"GPU": 1}):
+        x = y.map_blocks(cupy.asarray)
+        z = coded_matmul(x, x.T).persist()
+
+All tasks of a group then stay on such workers, decoding and repair included. Without resources
+Dask places device chunks on workers that cannot hold them: the share is lost, and when too many
+are, CuPy's own error is raised.
+"""
 
 from typing import Any
 

@@ -194,7 +194,8 @@ def coded_matmul(
     Returns
     -------
     dask.array.Array
-        Lazy, with the shape, dtype, chunks and meta of ``a @ b``.
+        Lazy, with the shape, dtype, chunks and meta of ``a @ b``. CuPy chunks stay on their device;
+        where only some workers have one, work under ``dask.annotate(resources={"GPU": 1})``.
 
     Raises
     ------
