@@ -4,6 +4,7 @@ Chunks are made where they live, by ``map_blocks``, and are of a stand-in for Cu
 raises wherever CuPy would (``tests/array/device_arrays.py``).
 """
 
+import asyncio
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,9 +15,11 @@ import dask
 import dask.array as da
 import numpy as np
 import pytest
-from distributed import Client, futures_of, wait
+from distributed import Client, Scheduler, Worker, futures_of, wait
+from distributed.utils_test import gen_cluster
 
 from dask_coded.array import coded_matmul, coded_matmul_batch, encode, optimize
+from dask_coded.cluster._placement import unequipped
 from dask_coded.testing import EmulatedCluster, assert_clean
 
 MODULE = Path(__file__).parents[1] / "array" / "device_arrays.py"
@@ -153,6 +156,45 @@ def test_a_lost_share_is_rebuilt_where_there_is_a_device() -> None:
         with dask.annotate(resources={"GPU": 1}):
             check((encoded @ device_arrays.asarray(B)).compute(), A @ B)
         del encoded, keys
+
+
+def test_outputs_that_are_lost_again_come_back_where_there_is_a_device() -> None:
+    with device_cluster(6) as (cluster, client):
+        mix(cluster, client, without=["w5"])
+        with dask.annotate(resources={"GPU": 1}):
+            product = coded_matmul(on_device(A, (40, 30)), on_device(B, (30, 20)), parity=1)
+            cluster.freeze("w1")
+            product = product.persist()
+            wait(product, timeout=60)
+            held = client.who_has(futures_of(product)).values()
+            holders = {address for addresses in held for address in addresses}
+            names = {w.address: name for name, w in cluster.workers.items()}
+            # One after the other, whoever decoded among them.
+            for address in sorted(holders)[:2]:
+                cluster.kill(names[address])
+                check(client.compute(product).result(timeout=60), A @ B)
+        cluster.thaw("w1")
+        assert not any(client.run(refused).values())
+        del product
+
+
+@gen_cluster(
+    client=True,
+    nthreads=[("127.0.0.1", 1, {"resources": {"GPU": 1}}), ("127.0.0.1", 1)],
+    timeout=30,
+)
+async def test_workers_that_lack_a_resource_are_told(
+    c: Client, s: Scheduler, a: Worker, b: Worker
+) -> None:
+    futures = [
+        c.submit(int, n, key=key, resources={"GPU": n}) for n, key in ((1, "one"), (2, "two"))
+    ]
+    futures.append(c.submit(int, 3, key="free"))
+    while len(s.tasks) < 3:
+        await asyncio.sleep(0.01)
+    assert unequipped(s, [s.tasks["free"]]) == frozenset()
+    assert unequipped(s, [s.tasks["one"], s.tasks["free"]]) == {b.address}
+    assert unequipped(s, [s.tasks["one"], s.tasks["two"]]) == {a.address, b.address}
 
 
 def test_without_resources_the_error_says_what_is_missing() -> None:
