@@ -15,11 +15,13 @@ import dask
 import dask.array as da
 import numpy as np
 import pytest
+from dask._task_spec import convert_legacy_task
 from distributed import Client, Scheduler, Worker, futures_of, wait
 from distributed.utils_test import gen_cluster
 
 from dask_coded.array import coded_matmul, coded_matmul_batch, encode, optimize
 from dask_coded.cluster._placement import unequipped
+from dask_coded.cluster._scheduler_state import SchedulerState
 from dask_coded.testing import EmulatedCluster, assert_clean
 
 MODULE = Path(__file__).parents[1] / "array" / "device_arrays.py"
@@ -195,6 +197,35 @@ async def test_workers_that_lack_a_resource_are_told(
     assert unequipped(s, [s.tasks["free"]]) == frozenset()
     assert unequipped(s, [s.tasks["one"], s.tasks["free"]]) == {b.address}
     assert unequipped(s, [s.tasks["one"], s.tasks["two"]]) == {a.address, b.address}
+
+
+@gen_cluster(
+    client=True,
+    nthreads=[("127.0.0.1", 1, {"resources": {"GPU": 1}}), ("127.0.0.1", 1)],
+    timeout=30,
+)
+async def test_a_decode_never_runs_where_a_resource_is_lacking(
+    c: Client, s: Scheduler, a: Worker, b: Worker
+) -> None:
+    # Until now nobody has enough of it, so that all of this waits.
+    futures = [c.submit(int, n, key=f"output-{n}", resources={"GPU": 2}) for n in range(3)]
+    while len(s.unrunnable) < 3:
+        await asyncio.sleep(0.01)
+    state = SchedulerState(s)
+    await a.set_resources(GPU=2)
+    wished = {
+        "output-0": (b.address,),
+        "output-1": (a.address, b.address),
+        "output-2": (a.address,),
+    }
+    state.rewrite({key: seven(key) for key in wished}, wished)
+    assert await c.gather(futures) == [7, 7, 7]
+    assert {key for key in wished if key in a.data} == wished.keys()
+    assert not b.data
+
+
+def seven(key: str) -> Any:
+    return convert_legacy_task(key, (int, 7), set())
 
 
 def test_without_resources_the_error_says_what_is_missing() -> None:
