@@ -49,7 +49,7 @@ def trace_of(size: Size, kind: str, seed: int, victims: Sequence[str], times: An
 
 def tolerance(prepared: EncodedArray, who_has: Any, most: int) -> int:
     """How many workers, whichever they are, may be lost now."""
-    holders = [set(who_has.get(key, ())) for key in prepared._own_keys()]
+    holders = [set(who_has.get(key, ())) for key in prepared.rows.tiles(0)]
     workers = sorted(set().union(*holders))
     for lost in range(most + 1):
         for gone in itertools.combinations(workers, lost):

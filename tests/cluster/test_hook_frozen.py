@@ -61,4 +61,3 @@ def test_hook_with_a_frozen_worker(
         np.testing.assert_allclose(((a + 1) @ b).sum(axis=1).compute(), ((A + 1) @ B).sum(axis=1))
     del future
     assert dask_coded.report(client).totals["groups"] >= 2
-

@@ -12,6 +12,7 @@ from dask_coded.codes import (
     MDS,
     AbstractCode,
     Alloy,
+    Bivariate,
     CrossSubspaceAlignment,
     Entangled,
     FlexibleCSA,
@@ -66,6 +67,8 @@ IMPOSSIBLE: dict[str, tuple[Callable[[], AbstractCode], str]] = {
     "private in floats": (lambda: PrivateLagrange(9, 2, 2, 1, field=REAL), "Use PrimeField"),
     "lt that does not decode": (lambda: LT(5, k=5), "use more shares or another seed"),
     "lt that shrinks": (lambda: LT(12, k=5).extended(11), "at least 12 shares"),
+    "bivariate": (lambda: Bivariate(9, 2, 5), "at least 10 shares"),
+    "products that repeat": (lambda: Bivariate(24, 3, 3, 2, 2), "would repeat"),
     "alloy": (lambda: Alloy(27, m=2, n=2), "at least 28 shares"),
     # Options.
     "parity": (lambda: MDS(5, k=3, parity="xor"), "choose 'auto'"),  # type: ignore[arg-type]
