@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from dask_coded.array._cost import MOVING
 from dask_coded.array._plan import linear_code
 from dask_coded.codes import (
     AbstractCode,
@@ -28,9 +29,6 @@ __all__ = ["Codeword", "choose_codewords", "cost_alone", "given_codeword"]
 
 #: Shares of a codeword when nothing is known of the cluster, less the parity.
 _MOST_SHARES = 24
-#: What it costs to bring one number of an operand to a share, in multiplications: a network moves
-#: a hundred million numbers in the time in which a processor multiplies billions.
-_MOVING = 32
 
 #: Rows and columns of the operands, by name.
 Sizes = Mapping[str, tuple[int, int]]
@@ -135,7 +133,7 @@ def cost_alone(code: AbstractLinearCode, pairs: Sequence[Pair], sizes: Sizes) ->
         # The longer side is cut, and each parity is made of all its blocks.
         cut, whole = (left, right) if rows >= columns else (right, left)
         total += load * left * columns
-        total += _MOVING * (cut * (1 + code.n_shares - code.k) + whole * load)
+        total += MOVING * (cut * (1 + code.n_shares - code.k) + whole * load)
     return total
 
 
@@ -250,6 +248,6 @@ def _cost(sides: BatchSides, sizes: Sizes) -> float:
                 numbers = [float(a) * b for a, b in shapes]
                 mixture = side, np.asarray(row).tobytes()
                 # A mixture is made once, of all its operands, and sent to each share that holds it.
-                total += _MOVING * (max(numbers) if mixture in known else sum(numbers))
+                total += MOVING * (max(numbers) if mixture in known else sum(numbers))
                 known.add(mixture)
     return total

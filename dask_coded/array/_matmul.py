@@ -18,6 +18,7 @@ from dask_coded.array._client import (
     refuse_expressions,
     worker_count,
 )
+from dask_coded.array._cost import cheapest
 from dask_coded.array._plan import (
     Choice,
     check_request,
@@ -143,6 +144,8 @@ def plan_matmul(
             pairable=a.ndim == 2,
             shares_per_worker=shares_per_worker or 1,
         )
+        if asked is None and shares_per_worker is None and b.ndim > 1:
+            choice = cheapest(choice, a, b, workers)
     if asked is not None:
         check_verifiable(choice, a.numblocks[-2], columns, asked.wrong)
     return MatmulPlan(a, b, choice, tolerance, asked)
@@ -171,8 +174,9 @@ def coded_matmul(
     b : array_like (..., k, n) or (k,)
         Right operand. Shapes combine as in :func:`numpy.matmul`.
     code
-        A code of one operand, applied to the side with more chunks, or of two. None chooses from
-        shapes, chunks and workers; ``repr(plan_matmul(a, b))`` says which and why.
+        A code of one operand, applied to the side with more chunks, or of two. None takes the
+        cheapest for these shapes, chunks and workers; ``repr(plan_matmul(a, b))`` says which, and
+        what others would cost.
     parity
         Shares of each group that may be lost, where `code` is None.
     shares_per_worker
