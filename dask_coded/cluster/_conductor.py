@@ -360,7 +360,9 @@ class Conductor:
         moving = moves(self.scheduler, kept, taken)
         for key, worker in moving.items():
             self.state.copy_to(worker, key)
-        if moving:
+        # Whoever has just joined may not be running yet, and does not say when it is.
+        crowded = len(set(kept.values())) < len(kept)
+        if moving or (crowded and not taken.issuperset(self.scheduler.workers)):
             name = group.spec.group
             self._wake[name] = self._loop.call_later(_MOVE_SECONDS, self.note, group)
 

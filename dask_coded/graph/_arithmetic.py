@@ -14,17 +14,16 @@ from typing import Any, Protocol
 import numpy as np
 from distributed import get_worker
 
-from dask_coded.errors import UnsupportedOperationError
 from dask_coded.fields import Field
 from dask_coded.graph._learned import Sized, bare, lengths_in
 from dask_coded.graph._tasks import weighted_sum
+from dask_coded.graph._unfit import Unfit
 from dask_coded.kernels import settled
 from dask_coded.typing import AnyArray, Array
 
 __all__ = [
     "Arithmetic",
     "PlainArithmetic",
-    "Unfit",
     "checked_mixture",
     "given_up",
     "mixed",
@@ -32,13 +31,6 @@ __all__ = [
     "result_of_share",
     "void",
 ]
-
-
-@dataclass(frozen=True)
-class Unfit:
-    """A mixture of blocks that nothing could be decoded from."""
-
-    reason: str
 
 
 class Arithmetic(Protocol):
@@ -189,7 +181,7 @@ def given_up(unfit: Unfit, spare: bool) -> Unfit:
     """Raise for an unfit share where that is an erasure, or where there is no other way."""
     if spare and not _on_worker():
         return unfit
-    raise UnsupportedOperationError(f"nothing can be decoded from this share: {unfit.reason}")
+    raise unfit.error()
 
 
 def _on_worker() -> bool:

@@ -9,7 +9,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from dask_coded.graph._arithmetic import Arithmetic, Unfit
+from dask_coded.graph._arithmetic import Arithmetic
+from dask_coded.graph._unfit import Unfit
 from dask_coded.typing import AnyArray
 
 __all__ = ["Measured", "measured_part", "measured_result", "row_lengths"]

@@ -9,10 +9,11 @@ from dask.typing import Key
 
 from dask_coded.codes import AbstractLinearCode, Repair
 from dask_coded.fields import Field
-from dask_coded.graph._arithmetic import Unfit, checked_mixture, given_up, mixed
+from dask_coded.graph._arithmetic import checked_mixture, given_up, mixed
 from dask_coded.graph._build import Work, group_tasks
 from dask_coded.graph._measured import row_lengths
 from dask_coded.graph._tasks import Shape
+from dask_coded.graph._unfit import Unfit
 from dask_coded.kernels import settled
 from dask_coded.typing import AnyArray, Array
 

@@ -25,6 +25,7 @@ from dask_coded.fields import PAIRED, REAL, Field
 from dask_coded.graph._learned import LearnedShape, bare
 from dask_coded.graph._padding import padded
 from dask_coded.graph._rounding import Verification
+from dask_coded.graph._unfit import Unfit
 from dask_coded.graph._verify import verified
 from dask_coded.kernels import combine, settled
 from dask_coded.typing import AnyArray, Array
@@ -163,6 +164,9 @@ def weighted_sum(
 ) -> AnyArray:
     """As :func:`combine_results`; on a device it is only begun, for what reads it there next."""
     weights = np.asarray(weights)
+    for result in results:
+        if isinstance(result, Unfit):
+            raise result.error()
     if isinstance(shape, LearnedShape):
         shape = shape.among(results)
     results = tuple(map(bare, results))

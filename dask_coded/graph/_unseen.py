@@ -17,8 +17,9 @@ from dask.array.routines import _chunk_sum
 
 from dask_coded.errors import UnsupportedDtypeError
 from dask_coded.fields import Field
-from dask_coded.graph._arithmetic import Unfit, mixed
+from dask_coded.graph._arithmetic import mixed
 from dask_coded.graph._learned import Sized
+from dask_coded.graph._unfit import Unfit
 from dask_coded.kernels import served_library
 from dask_coded.typing import AnyArray, Array
 

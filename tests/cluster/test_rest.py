@@ -11,6 +11,7 @@ import pytest
 from distributed import Client, futures_of, wait
 
 from dask_coded.array import EncodedArray, encode
+from dask_coded.errors import UnsupportedOperationError
 from dask_coded.testing import EmulatedCluster, assert_clean
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
@@ -68,5 +69,21 @@ def test_more_shares_out_of_reach_than_may_be_lost_are_made_again() -> None:
         for name in ("w0", "w2", "w5"):
             cluster.thaw(name)
         until(one_to_a_worker, client, encoded)
+        del encoded
+        assert_clean(client)
+
+
+def test_a_lost_tile_that_cannot_be_decoded_is_named() -> None:
+    data = np.random.default_rng(0).normal(size=(40, 3))
+    data[3, 1] = np.nan
+    with EmulatedCluster(6) as cluster, cluster.client() as client:
+        encoded = encode(da.from_array(data, chunks=(10, 3)), parity=2).persist()
+        wait(encoded)
+        until(one_to_a_worker, client, encoded)
+        (address,) = client.who_has(futures_of(encoded))[str(encoded.rows.tiles(0)[0])]
+        (name,) = (name for name, w in cluster.workers.items() if w.address == address)
+        cluster.kill(name)
+        with pytest.raises(UnsupportedOperationError, match="nothing can be decoded from this"):
+            (encoded @ np.ones(3)).compute()
         del encoded
         assert_clean(client)
