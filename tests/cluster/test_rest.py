@@ -80,7 +80,7 @@ def test_a_lost_tile_that_cannot_be_decoded_is_named() -> None:
         encoded = encode(da.from_array(data, chunks=(10, 3)), parity=2).persist()
         wait(encoded)
         until(one_to_a_worker, client, encoded)
-        (address,) = client.who_has(futures_of(encoded))[str(encoded.rows.tiles(0)[0])]
+        (address,) = client.who_has(futures_of(encoded))[encoded.rows.tiles(0)[0]]
         (name,) = (name for name, w in cluster.workers.items() if w.address == address)
         cluster.kill(name)
         with pytest.raises(UnsupportedOperationError, match="nothing can be decoded from this"):
