@@ -94,8 +94,10 @@ def test_two_workers_lost_in_the_middle(deed: str, mixing: Any) -> None:
         for victim in ("w2", "w5"):
             cluster.inject(victim, faults)
         future = client.compute(coded_matmul(a, b, code=code))
+        # Both first: what one of them begins with may come from the other.
         for victim in ("w2", "w5"):
             assert cluster.points.wait(f"share-started@{victim}", timeout=30) is not None
+        for victim in ("w2", "w5"):
             getattr(cluster, deed)(victim)
         check(future.result(timeout=60), expected)
         if deed == "freeze":

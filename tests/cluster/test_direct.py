@@ -14,10 +14,6 @@ A = np.random.default_rng(0).normal(size=(80, 30))
 B = np.random.default_rng(1).normal(size=(30, 20))
 
 
-def one() -> int:
-    return 1
-
-
 @pytest.mark.parametrize("connected", [False, True])
 def test_direct_client(connected: bool) -> None:
     """The scheduler cannot break the client's connection off, so the client does when told."""
@@ -25,7 +21,7 @@ def test_direct_client(connected: bool) -> None:
         enable(client)
         if connected:
             addresses = [worker.address for worker in cluster.workers.values()]
-            client.gather([client.submit(one, workers=[a], pure=False) for a in addresses])
+            client.gather([client.submit(lambda: 1, workers=[a], pure=False) for a in addresses])
         product = coded_matmul(da.from_array(A, chunks=(20, 30)), B, parity=1).persist()
         futures = futures_of(product)
         wait(futures)

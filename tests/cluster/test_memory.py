@@ -2,7 +2,7 @@
 
 import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +31,23 @@ CONFIGURATION = {
 }
 
 
-def greedy(block: Any, gate: str, always: bool) -> Any:
-    """A block that takes more memory to make than the worker has: the first time, or every time."""
-    if always or not Path(gate).exists():
-        Path(gate).touch()
-        signal("greedy", pid=os.getpid())
-        hoard = []
-        while True:  # until the nanny ends it
-            hoard.append(np.ones(2**20))
-    return block
+def make_greedy() -> Callable[..., Any]:
+    """A function that travels whole: workers cannot import what a graph has from these tests."""
+
+    def greedy(block: Any, gate: str, always: bool) -> Any:
+        """Takes more memory than the worker has: the first time, or every time."""
+        if always or not Path(gate).exists():
+            Path(gate).touch()
+            signal("greedy", pid=os.getpid())
+            hoard = []
+            while True:  # until the nanny ends it
+                hoard.append(np.ones(2**20))
+        return block
+
+    return greedy
+
+
+greedy = make_greedy()
 
 
 def operand(gate: Any, *, always: bool) -> Any:
