@@ -81,6 +81,11 @@ def release_products(cluster: EmulatedCluster) -> None:
         cluster.inject(name, None)
 
 
+def listen_to_interrupts() -> None:
+    """What runs in the background of a shell ignores Ctrl-C, and so do its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("after", ["leaves", "stays"])
 @pytest.mark.parametrize("kind", ["matmul", "encoded"])
 def test_interrupted_client(
@@ -92,10 +97,12 @@ def test_interrupted_client(
         stdout=subprocess.PIPE,
         text=True,
         env=os.environ,
+        preexec_fn=listen_to_interrupts,
     ) as process:
         assert cluster.points.wait("product-started", timeout=30)
-        release_products(cluster)
+        # Released first, it might be done before it is interrupted.
         process.send_signal(signal.SIGINT)
+        release_products(cluster)
         output, _ = process.communicate(timeout=30)
     assert "interrupted" in output
     assert process.returncode == 0
