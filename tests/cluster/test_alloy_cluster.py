@@ -3,6 +3,7 @@
 What is held up is not let go before the result is there.
 """
 
+from collections.abc import Container
 from typing import Any
 
 import dask.array as da
@@ -18,8 +19,8 @@ from dask_coded.testing import ConstantDelay, EmulatedCluster, TaskFaults, asser
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
 
 
-def hold_shares(dask_worker: Any, lost: tuple[int, ...]) -> None:
-    """Let the products of these shares begin on this worker, and not go on."""
+def hold_shares(dask_worker: Any, lost: Container[int]) -> None:
+    """Let the products of these shares begin on this worker, and not go on until they may."""
     from distributed import Event, get_worker
 
     from dask_coded.graph import _arithmetic
@@ -89,19 +90,24 @@ def test_two_workers_lost_in_the_middle(deed: str, mixing: Any) -> None:
     """Each holds some of the 21 shares, and is lost while it works on one."""
     code = Alloy(21, mixing=mixing)
     a, b, expected = operands()
+    victims = ("w2", "w5")
     faults = TaskFaults(seed=0, delay=ConstantDelay(0.2), match="-parity", announce="share")
-    with EmulatedCluster(8) as cluster, cluster.client() as client:
-        for victim in ("w2", "w5"):
+    with EmulatedCluster(8, threads=4) as cluster, cluster.client() as client:
+        for victim in victims:
             cluster.inject(victim, faults)
+        # The others wait: seven early results would be enough before the two have begun.
+        others = [x.address for name, x in cluster.workers.items() if name not in victims]
+        client.run(hold_shares, lost=range(21), workers=others)
         future = client.compute(coded_matmul(a, b, code=code))
         # Both first: what one of them begins with may come from the other.
-        for victim in ("w2", "w5"):
+        for victim in victims:
             assert cluster.points.wait(f"share-started@{victim}", timeout=30) is not None
-        for victim in ("w2", "w5"):
+        for victim in victims:
             getattr(cluster, deed)(victim)
+        Event("go on").set()
         check(future.result(timeout=60), expected)
         if deed == "freeze":
-            for victim in ("w2", "w5"):
+            for victim in victims:
                 cluster.thaw(victim)
         del future
         assert_clean(client)

@@ -292,14 +292,23 @@ def test_what_workers_hold(
     np.testing.assert_allclose(products[0], a @ b, atol=1e-3)
 
 
+def keep(block: np.ndarray | None, dask_scheduler: Any = None) -> None:
+    """Runs on the scheduler. What only passes through it may be overwritten before one looks."""
+    dask_scheduler.kept_by_test = block
+
+
 def test_the_search_finds_what_dask_scatters(cluster: EmulatedCluster, client: Client) -> None:
-    """A planted failure: a block that was sent the usual way, through the scheduler."""
-    block = STREAM.normal(size=(16, 16))
+    """Planted failures: a block on a worker, and one that the scheduler was given to keep."""
+    block, kept = STREAM.normal(size=(2, 16, 16))
     future = client.scatter(block, workers=["w3"], direct=False)
-    assert found(cluster.workers["w3"].pid, marks(block)) == set(marks(block))
-    assert found(cluster.scheduler_pid, marks(block)), "where it passed through"
-    assert not found(cluster.workers["w4"].pid, marks(block))
-    future.release()
+    client.run_on_scheduler(keep, block=kept)
+    try:
+        assert found(cluster.workers["w3"].pid, marks(block)) == set(marks(block))
+        assert found(cluster.scheduler_pid, marks(kept)) == set(marks(kept))
+        assert not found(cluster.workers["w4"].pid, marks(block))
+    finally:
+        future.release()
+        client.run_on_scheduler(keep, block=None)
 
 
 def test_nothing_of_a_product_stays(cluster: EmulatedCluster, client: Client) -> None:
