@@ -16,7 +16,7 @@ from typing import Any
 import dask.array as da
 import numpy as np
 from _backup import Speculation
-from distributed import Client
+from distributed import Client, futures_of, wait
 
 from dask_coded import Replication
 from dask_coded.array import encode
@@ -284,7 +284,7 @@ def play(
 ) -> Outcome:
     """The products of one arm under a trace.
 
-    With `settle` the operand is ready, and one product was computed, before the trace begins;
+    With `settle` the operand is ready, and two products were computed, before the trace begins;
     without, the trace begins first, and the first product waits for all of that.
     """
     expected = expected_products(size)
@@ -308,6 +308,8 @@ def play(
         matrix = size.matrix(arm.parts(workers))
         if settle:
             prepared = arm.prepare(matrix)
+            # Every share: a product would do without those that are still on their way.
+            wait(futures_of(prepared))
             # Connections and imports are not what is measured.
             arm.product(prepared, size.operands()[0])
             arm.product(prepared, size.operands()[0])

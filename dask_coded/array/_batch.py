@@ -20,15 +20,19 @@ from dask_coded.array._batch_plan import (
 from dask_coded.array._chunks import chunk_library
 from dask_coded.array._client import current_client, prepare, refuse_expressions, worker_count
 from dask_coded.array._matmul import MatmulPlan, plan_matmul
-from dask_coded.array._plan import check_request, choose_code, default_tolerance, given_code
+from dask_coded.array._plan import (
+    check_request,
+    choose_code,
+    default_tolerance,
+    given_code,
+    positions_per_task,
+)
 from dask_coded.cluster import sliced_matmul
 from dask_coded.codes import AbstractCode
 from dask_coded.errors import BlockShapeError, ParameterError, UnsupportedOperationError
 from dask_coded.graph import BatchGroups, PlainArithmetic, batch_graph, batch_tasks, mixed
 
 __all__ = ["BatchPlan", "coded_matmul_batch", "plan_matmul_batch"]
-
-_BYTES_PER_TASK = 256 * 2**20
 
 
 @dataclass(frozen=True, eq=False)
@@ -300,7 +304,7 @@ def _build(
         outputs=tuple(f"{name}-{number}" for number in range(len(sides.pairs))),
         chunks=chunks,
         positions=lefts[0].numblocks[1],
-        per_task=max(1, int(_BYTES_PER_TASK // (per_position * dtype.itemsize))),
+        per_task=positions_per_task(per_position, dtype),
         tolerance=tolerance,
         dtype=str(dtype),
     )

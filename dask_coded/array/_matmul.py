@@ -27,6 +27,7 @@ from dask_coded.array._plan import (
     default_tolerance,
     fitted,
     given_code,
+    positions_per_task,
 )
 from dask_coded.cluster import sliced_matmul
 from dask_coded.codes import AbstractCode
@@ -45,8 +46,6 @@ from dask_coded.graph import (
 )
 
 __all__ = ["MatmulPlan", "coded_matmul", "plan_matmul"]
-
-_BYTES_PER_TASK = 256 * 2**20
 
 
 @dataclass(frozen=True, eq=False)
@@ -303,7 +302,7 @@ def _build(plan: MatmulPlan) -> da.Array:
         rows=a.numblocks[-2],
         columns=None if vector else b.numblocks[-1],
         positions=positions,
-        per_task=max(1, int(_BYTES_PER_TASK // (per_position * dtype.itemsize))),
+        per_task=positions_per_task(per_position, dtype),
         tolerance=plan.tolerance,
         dtype=str(dtype),
         chunks=chunks,

@@ -31,11 +31,14 @@ __all__ = [
     "fitted",
     "given_code",
     "linear_code",
+    "positions_per_task",
     "shortened",
 ]
 
 #: Beyond this many blocks a decode moves more data than a recomputation would.
 _MOST_BLOCKS = 24
+#: What one product task may read at once.
+_BYTES_PER_TASK = 256 * 2**20
 #: Blocks when nothing is known of the cluster.
 _USUAL_BLOCKS = 8
 
@@ -104,6 +107,11 @@ def check_request(
             f"{code!r} computes modulo a prime; a product of arrays has ordinary numbers. Use a "
             "code over REAL, PAIRED or COMPLEX, or an all-ones parity, which is exact for integers"
         )
+
+
+def positions_per_task(numbers: int, dtype: np.dtype[Any]) -> int:
+    """Inner positions, of so many numbers each, that one product task may sum over."""
+    return max(1, _BYTES_PER_TASK // max(1, numbers * dtype.itemsize))
 
 
 def default_tolerance(dtype: np.dtype[Any] | None) -> float:

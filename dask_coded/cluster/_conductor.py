@@ -10,6 +10,7 @@ from dask.typing import Key
 from distributed.metrics import time
 
 from dask_coded.cluster._cohorts import Cohorts
+from dask_coded.cluster._copies import copy_to, keep_off, keep_one_copy
 from dask_coded.cluster._group import Group, Health, addresses
 from dask_coded.cluster._isolation import Isolation
 from dask_coded.cluster._memory import keep_at_home
@@ -354,12 +355,12 @@ class Conductor:
     def _settle(self, group: Group) -> None:
         """One copy of each share at rest, and one share to a worker."""
         kept = homes_of(self.state, group, self._suspects)
-        self.state.keep_one_copy(kept)
+        keep_one_copy(self.scheduler, kept)
         lacking = unequipped(self.scheduler, filter(None, map(self.state.task, kept)))
         taken = residents(self.state, group) | self._suspects.keys() | lacking
         moving = moves(self.scheduler, kept, taken)
         for key, worker in moving.items():
-            self.state.copy_to(worker, key)
+            copy_to(self.scheduler, worker, key)
         # Whoever has just joined may not be running yet, and does not say when it is.
         crowded = len(set(kept.values())) < len(kept)
         if moving or (crowded and not taken.issuperset(self.scheduler.workers)):
@@ -405,7 +406,7 @@ class Conductor:
         for worker in new:
             logger.warning("%s is silent: its results do not count until it is heard again", worker)
             self._isolation.isolate(worker)
-            self.state.keep_off(worker, self._suspects)
+            keep_off(self.scheduler, worker, self._suspects)
         if new and self._later is None:
             self._later = self._loop.call_later(self._give_up, self._think_again)
         for worker in trusted:

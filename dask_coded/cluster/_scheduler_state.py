@@ -379,44 +379,6 @@ class SchedulerState:
         for dts in ts.dependencies:
             self._link(spare, dts)
 
-    def keep_one_copy(self, homes: Mapping[Key, str]) -> None:
-        """Drop copies that were fetched in passing, so that each result lives where it was made.
-
-        Left to the memory manager, copies collect on the worker that read them all.
-        """
-        spare: dict[str, list[Key]] = {}
-        for key, home in homes.items():
-            ts = self.scheduler.tasks.get(key)
-            holders = set() if ts is None else ts.who_has or set()
-            # A home that retires gives its results away, and a silent one keeps them from others.
-            if ts is None or home not in {ws.address for ws in holders & self.scheduler.running}:
-                continue
-            for ws in holders:
-                # A task that runs there may be reading its copy.
-                if ws.address != home and not ts.dependents & ws.processing:
-                    spare.setdefault(ws.address, []).append(key)
-        for address, keys in spare.items():
-            self.scheduler.request_remove_replicas(address, keys, stimulus_id=_stimulus("one-copy"))
-
-    def copy_to(self, address: str, key: Key) -> None:
-        """Have a worker fetch a result that others hold."""
-        self.scheduler.request_acquire_replicas(address, [key], stimulus_id=_stimulus("move"))
-
-    def keep_off(self, address: str, suspects: Iterable[str]) -> None:
-        """Forget a suspect's copies of what others hold too.
-
-        Whoever gathers or fetches takes any holder, and would wait for this one as likely as not.
-        """
-        ws = self.scheduler.workers.get(address)
-        silent = set(suspects)
-        keys = [
-            ts.key
-            for ts in (ws.has_what if ws is not None else ())
-            if any(holder.address not in silent for holder in ts.who_has or ())
-        ]
-        if keys:
-            self.scheduler.request_remove_replicas(address, keys, stimulus_id=_stimulus("keep-off"))
-
     def restore(self, key: Key) -> None:
         """Give a key that has its result the work back which was set aside."""
         ts = self.scheduler.tasks.get(key)

@@ -9,6 +9,7 @@ on the machine. It has one thread, as a process that forks must.
 import asyncio
 import contextlib
 import ctypes
+import gc
 import os
 import select
 import shutil
@@ -162,6 +163,10 @@ def main() -> None:
         raise EmulationError(
             f"an imported package started threads ({threading.enumerate()}); a fork loses them"
         )
+    # What is there now stays. A collector that went through it in every server would copy all of
+    # its pages: of ten servers on two cores each would stop for most of a second.
+    gc.collect()
+    gc.freeze()
     # Standard input moves, so that no server ever reads a command meant for us.
     commands = os.dup(0)
     with open(os.devnull) as nothing:
