@@ -14,12 +14,14 @@ from dask_coded.kernels._neighbors import top_k as top_k
 from dask_coded.kernels._numpy import combine_numpy as _combine_numpy
 from dask_coded.kernels._warm_up import warm_up as warm_up
 from dask_coded.kernels.gpu._combine import combine_cupy as _combine_cupy
+from dask_coded.kernels.gpu._memory import device_memory as device_memory
 
 __all__ = [
     "Backend",
     "candidate_distances",
     "candidate_products",
     "combine",
+    "device_memory",
     "fuse_distances",
     "register_backend",
     "register_synchronizer",

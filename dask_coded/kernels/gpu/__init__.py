@@ -6,6 +6,7 @@ Importing this folder imports no CuPy and touches no device; the first call with
 
 from dask_coded.kernels.gpu._combine import combine_cupy as combine_cupy
 from dask_coded.kernels.gpu._device import require_device as require_device
+from dask_coded.kernels.gpu._memory import device_memory as device_memory
 from dask_coded.kernels.gpu._modular import combine_modulo as combine_modulo
 from dask_coded.kernels.gpu._routes import RouteCase as RouteCase
 from dask_coded.kernels.gpu._routes import default_route as default_route
@@ -16,6 +17,7 @@ __all__ = [
     "combine_cupy",
     "combine_modulo",
     "default_route",
+    "device_memory",
     "require_device",
     "use_route",
 ]
