@@ -17,7 +17,7 @@ from dask_coded.array._batch_plan import (
     cost_alone,
     given_codeword,
 )
-from dask_coded.array._chunks import chunk_library
+from dask_coded.array._chunks import as_dask, chunk_library
 from dask_coded.array._client import current_client, prepare, refuse_expressions, worker_count
 from dask_coded.array._matmul import MatmulPlan, plan_matmul
 from dask_coded.array._plan import (
@@ -233,7 +233,7 @@ def _checked(number: int, pair: Any) -> tuple[da.Array, da.Array]:
             f"entry {number} of the batch is no pair (a, b): {type(pair).__name__}; give a list "
             "of pairs of matrices"
         ) from None
-    a, b = da.asanyarray(left), da.asanyarray(right)
+    a, b = as_dask(left), as_dask(right)
     if a.ndim != 2 or b.ndim != 2:
         raise BlockShapeError(
             f"pair {number} of the batch has operands of shapes {a.shape} and {b.shape}; a batch "

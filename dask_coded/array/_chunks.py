@@ -25,20 +25,49 @@ are, CuPy's own error is raised.
 """
 
 from typing import Any
+from uuid import uuid4
 
 import dask.array as da
 import numpy as np
+from dask.array.utils import meta_from_array
 
 from dask_coded.errors import UnsupportedOperationError
+from dask_coded.graph import carried_task, layered
 from dask_coded.kernels import served_library
 
-__all__ = ["as_operand", "check_comparable", "check_together", "chunk_library"]
+__all__ = [
+    "as_dask",
+    "as_operand",
+    "check_comparable",
+    "check_together",
+    "chunk_library",
+    "on_device",
+]
 
 
 def chunk_library(*arrays: da.Array) -> str | None:
     """The one library of all chunks, if these can be encoded; else None."""
     found = {served_library(array._meta) for array in arrays}
     return found.pop() if len(found) == 1 else None
+
+
+def on_device(x: Any) -> bool:
+    """Whether something is an array in memory, and not in the host's."""
+    return served_library(x) not in (None, "numpy")
+
+
+def as_dask(x: Any) -> da.Array:
+    """A Dask array, of one chunk where it is none yet.
+
+    An array of a device stays where it is until the graph is sent to a cluster. Dask would pickle
+    it for its name, and the scheduler would unpickle it, device or not.
+    """
+    if not on_device(x):
+        return da.asanyarray(x)
+    name = f"array-{uuid4().hex}"
+    key = (name, *[0] * x.ndim)
+    graph = layered(name, {key: carried_task(key, x)})
+    return da.Array(graph, name, tuple((size,) for size in x.shape), meta=meta_from_array(x))
 
 
 def as_operand(x: Any) -> Any:

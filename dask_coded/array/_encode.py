@@ -9,7 +9,7 @@ import numpy as np
 from dask.base import tokenize
 from dask.utils import parse_bytes
 
-from dask_coded.array._chunks import chunk_library
+from dask_coded.array._chunks import as_dask, chunk_library
 from dask_coded.array._client import current_client, refuse_expressions, worker_count
 from dask_coded.array._encoded import EncodedArray
 from dask_coded.array._plan import default_tolerance, linear_code, shortened
@@ -77,7 +77,7 @@ def encode(
     array([ 1.,  5.,  9., 13., 17., 21.])
     """
     refuse_expressions()
-    a = da.asanyarray(a)
+    a = as_dask(a)
     _check(a, code, parity)
     if parity is None:
         parity = 2 if a.dtype.kind in "fc" else 1

@@ -11,7 +11,7 @@ from dask.array.routines import matmul as dask_matmul
 from dask.array.utils import meta_from_array
 from dask.base import tokenize
 
-from dask_coded.array._chunks import check_comparable, chunk_library
+from dask_coded.array._chunks import as_dask, check_comparable, chunk_library
 from dask_coded.array._client import (
     current_client,
     prepare,
@@ -102,7 +102,7 @@ def plan_matmul(
     MDS(n_shares=4, k=3, parity='auto', seed=0, field=REAL)
     """
     refuse_expressions()
-    a, b = da.asanyarray(a), da.asanyarray(b)
+    a, b = as_dask(a), as_dask(b)
     check_request(code, parity, tolerance, shares_per_worker=shares_per_worker)
     asked = None if verify is None else Verification.asked(verify, inner=1)
     check_comparable(a._meta, verify)

@@ -3,12 +3,13 @@
 import itertools
 from dataclasses import replace
 from typing import Any
+from uuid import uuid4
 
 import dask.array as da
 import numpy as np
 from dask.base import tokenize
 
-from dask_coded.array._chunks import check_comparable
+from dask_coded.array._chunks import as_dask, check_comparable, on_device
 from dask_coded.array._stripes import EncodedRows
 from dask_coded.cluster import sliced_adjoint, sliced_matmul
 from dask_coded.codes import protects
@@ -20,6 +21,7 @@ from dask_coded.graph import (
     Verification,
     Verify,
     adjoint_terms,
+    carried,
     decoded_rows,
     layered,
     product_tasks,
@@ -44,13 +46,15 @@ def product(rows: EncodedRows, x: Any) -> da.Array:
     through one worker.
     """
     if not isinstance(x, da.Array) and x.nbytes > _SENT_WITH_TASKS:
-        x = da.from_array(x, chunks=-1)  # type: ignore[no-untyped-call]
+        x = as_dask(x)
     lazy = isinstance(x, da.Array)
     most = max(stripe.code.n_shares for stripe in rows.stripes)
     if lazy and len(x.chunks[0]) > most:
         x = x.rechunk({0: -(-rows.columns // most)}, method="tasks")
     dtype = np.result_type(rows.dtype, x.dtype)
-    name = f"coded-matmul-{tokenize(rows.name, x, rows.tolerance, rows.verify)}"
+    # The values of an array of a device would be fetched for a name that depends on them.
+    token = uuid4().hex if on_device(x) else tokenize(rows.name, x, rows.tolerance, rows.verify)
+    name = f"coded-matmul-{token}"
     columns = None if x.ndim == 1 else x.chunks[1] if lazy else (x.shape[1],)
     operands = [_operand(x, column) for column in range(1 if columns is None else len(columns))]
     tasks: dict[Any, Any] = {}
@@ -95,7 +99,7 @@ def product(rows: EncodedRows, x: Any) -> da.Array:
 
 def _operand(x: Any, column: int) -> Any:
     if not isinstance(x, da.Array):
-        return x
+        return carried(x) if on_device(x) else x
     end = () if x.ndim == 1 else (column,)
     keys = [(x.name, row, *end) for row in range(len(x.chunks[0]))]
     return reference(keys[0]) if len(keys) == 1 else references(keys)
@@ -150,9 +154,7 @@ def _dealt(y: AnyArray, row_chunks: tuple[int, ...]) -> da.Array:
     """Rows of an array in memory, each sent to where they are wanted and not as part of all."""
     cuts = np.cumsum((0, *row_chunks))
     pieces = [y[start:stop] for start, stop in itertools.pairwise(cuts)]
-    return da.concatenate(
-        [da.from_array(piece, chunks=-1) for piece in pieces]  # type: ignore[no-untyped-call]
-    )
+    return da.concatenate([as_dask(piece) for piece in pieces])
 
 
 def verified_rows(rows: EncodedRows, verify: Verify | None) -> EncodedRows:

@@ -13,6 +13,8 @@ from dask_coded.graph._batch_sides import Pair as Pair
 from dask_coded.graph._batch_sides import batch_sides as batch_sides
 from dask_coded.graph._build import Work as Work
 from dask_coded.graph._build import group_tasks as group_tasks
+from dask_coded.graph._carried import carried as carried
+from dask_coded.graph._carried import carried_task as carried_task
 from dask_coded.graph._layers import layered as layered
 from dask_coded.graph._layers import merged as merged
 from dask_coded.graph._matmul import MatmulGroups as MatmulGroups
@@ -71,6 +73,8 @@ __all__ = [
     "batch_graph",
     "batch_sides",
     "batch_tasks",
+    "carried",
+    "carried_task",
     "combination",
     "combine_results",
     "decoded_rows",

@@ -35,6 +35,8 @@ class Counts:
 
     def __init__(self) -> None:
         self.queued = self.done = self.waits = self.refused = 0
+        self.fetched = 0
+        """How often the host was given values."""
         self.absent = False
         """Whether this process has no device."""
 
@@ -135,6 +137,7 @@ class DeviceArray:
 
     def get(self) -> Any:
         synchronize()
+        counts.fetched += 1
         return self._host.copy()
 
     def item(self) -> Any:

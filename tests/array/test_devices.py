@@ -6,6 +6,7 @@ GPU the same tests run over CuPy.
 
 import importlib
 import itertools
+import pickle
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -14,8 +15,10 @@ import dask.array as da
 import device_arrays
 import numpy as np
 import pytest
+from dask.base import tokenize
 
 from dask_coded.array import (
+    _products,
     coded_matmul,
     coded_matmul_batch,
     encode,
@@ -28,7 +31,7 @@ from dask_coded.cluster import ShareCancelled, _slices, sliced_adjoint, sliced_m
 from dask_coded.codes import MDS, FlexibleCSA, Polynomial
 from dask_coded.errors import UnsupportedDtypeError, UnsupportedOperationError
 from dask_coded.fields import COMPLEX, PAIRED, REAL
-from dask_coded.graph import GroupSpec, combination, combine_results, mixed, spec_of
+from dask_coded.graph import GroupSpec, carried_task, combination, combine_results, mixed, spec_of
 from dask_coded.kernels import combine, settled
 from dask_coded.testing import CODES
 
@@ -268,6 +271,54 @@ def test_wide_matrices_are_encoded_by_columns(device: Library) -> None:
     encoded = encode(sent(device, a, (5, 7)), parity=2, adjoint=True)
     check(device, encoded @ device.asarray(x), a @ x)
     check(device, encoded.T @ device.asarray(y), a.T @ y)
+
+
+@pytest.mark.parametrize("sent_with_tasks", [True, False])
+def test_graphs_are_made_of_arrays_in_memory_without_fetching_them(
+    monkeypatch: pytest.MonkeyPatch, sent_with_tasks: bool
+) -> None:
+    if not sent_with_tasks:
+        monkeypatch.setattr(_products, "_SENT_WITH_TASKS", 8)
+    device = library("device_arrays")
+    a, x, y = values((9, 6), "float64"), values((6, 3), "float64"), values((9, 2), "float64")
+    there, x_there, y_there = map(device.asarray, (a, x, y))
+    before = device_arrays.counts.fetched
+    encoded = encode(there, parity=1)
+    made = [
+        encoded @ x_there,
+        encoded @ x_there[:, 0],
+        encoded.H @ y_there,
+        y_there.T @ encoded,
+        coded_matmul(there, x_there, parity=1),
+        coded_matmul(there, encoded.H.decode(), parity=1),
+        *coded_matmul_batch([(there, x_there), (there, x_there)], parity=1),
+    ]
+    assert device_arrays.counts.fetched == before
+    expected = [a @ x, a @ x[:, 0], a.T @ y, y.T @ a, a @ x, a @ a.T, a @ x, a @ x]
+    for lazy, right in zip(made, expected, strict=True):
+        check(device, lazy, right)
+    # Two of the same operands may not be taken for one.
+    again = encoded @ x_there
+    x_there[:] = 0.0
+    assert (encoded @ x_there).name != again.name
+
+
+def test_an_array_in_a_graph_leaves_it_where_it_is_read() -> None:
+    array = device_arrays.asarray(values((50, 4), "float64"))
+    task = carried_task("key", array)
+    before = device_arrays.counts.fetched
+    assert task({}) is array
+    assert tokenize(task) == tokenize(task)
+    assert device_arrays.counts.fetched == before
+    # A scheduler without a device passes it on.
+    sent = pickle.dumps(task)
+    assert device_arrays.counts.fetched == before + 1
+    device_arrays.counts.absent = True
+    try:
+        passed_on = pickle.dumps(pickle.loads(sent))
+    finally:
+        device_arrays.counts.absent = False
+    close(pickle.loads(passed_on)({}).get(), array.get())
 
 
 # Batches

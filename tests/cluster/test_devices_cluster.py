@@ -78,7 +78,8 @@ def refused() -> int:
 
 
 def mix(cluster: EmulatedCluster, client: Client, without: list[str]) -> None:
-    """Some workers without a device; the others say that they have one."""
+    """Some workers and the scheduler without a device; the other workers say that they have one."""
+    client.run_on_scheduler(take_device_away)
     bare = [cluster.workers[name].address for name in without]
     client.run(take_device_away, workers=bare)
     client.run(
