@@ -32,6 +32,8 @@ logger = logging.getLogger("distributed.scheduler.dask_coded")
 
 #: After so many seconds a share that was sent elsewhere should have arrived.
 _MOVE_SECONDS = 1.0
+#: Seconds after which a group is looked at again that could not be decided about.
+_RETRY_SECONDS = 1.0
 
 
 class Conductor:
@@ -66,6 +68,8 @@ class Conductor:
         self._soon: asyncio.Handle | None = None
         self._wake: dict[str, asyncio.TimerHandle] = {}
         self._later: asyncio.TimerHandle | None = None
+        self._blockers: dict[Key, frozenset[str]] = {}
+        self._blockers_at = -1
         self._offset = 0
         self._loop = asyncio.get_running_loop()
         self.state.install(self._may_erase, self._is_output, self._erased)
@@ -148,11 +152,12 @@ class Conductor:
 
     def _end(self, group: Group) -> None:
         """No output is known any more: remove what only the group knew of."""
-        self.state.forget(key for key in group.keys if key not in group.output_of)
+        # Before its keys are: what happens to them is no news of this group.
         for key in group.keys:
             if self._member.get(key) is group:
                 del self._member[key]
-        self.groups.pop(group.spec.group, None)
+        del self.groups[group.spec.group]
+        self.state.forget(key for key in group.keys if key not in group.output_of)
         self._cohorts.leave(group)
         if not group.announced:
             self.history.add(entry_of(group, None))
@@ -174,17 +179,25 @@ class Conductor:
     def _decide_dirty(self) -> None:
         self._soon = None
         dirty, self._dirty = self._dirty, {}
-        for group in dirty.values():
+        self._blockers = {}
+        for name, group in dirty.items():
+            if self.groups.get(name) is not group:
+                continue  # it ended meanwhile
             try:
                 self._decide(group)
             except Exception:
                 # The group goes on as it stands; nothing else on the scheduler may suffer.
-                logger.exception("Deciding about coded group %r failed", group.spec.group)
+                logger.exception("Deciding about coded group %r failed", name)
+                self._wake_after(group, _RETRY_SECONDS)
 
     def health(self) -> Health:
         now = time()
         self._slow = {worker: until for worker, until in self._slow.items() if until > now}
+        if self.scheduler.transition_counter != self._blockers_at:
+            # Deciding about one group changed what the next one waits for.
+            self._blockers_at, self._blockers = self.scheduler.transition_counter, {}
         return Health(
+            blockers=self._blockers,
             suspects=self._suspects,
             slow=frozenset(self._slow),
             bandwidth=float(self.scheduler.bandwidth),
@@ -224,6 +237,14 @@ class Conductor:
         else:
             self._apply(group, view, decision, now)
 
+    def _wake_after(self, group: Group, seconds: float) -> None:
+        """Decide about the group again then, if nothing happens before."""
+        name = group.spec.group
+        if (handle := self._wake.pop(name, None)) is not None:
+            handle.cancel()
+        if self.groups.get(name) is group:
+            self._wake[name] = self._loop.call_later(max(0.0, seconds), self.note, group)
+
     def _settled(self, key: Key) -> bool:
         ts = self.state.task(key)
         return ts is None or ts.state in ("memory", "erred", "released")
@@ -262,9 +283,7 @@ class Conductor:
             group.suspects[worker] = "evicted"
             self._isolation.evict(worker)
         if decision.wake_at is not None:
-            self._wake[group.spec.group] = self._loop.call_later(
-                max(0.0, decision.wake_at - now), self.note, group
-            )
+            self._wake_after(group, decision.wake_at - now)
 
     def _decode(self, group: Group, view: GroupView, decision: Decision, now: float) -> None:
         health = self.health()
@@ -327,9 +346,19 @@ class Conductor:
         for share in view.stalled:
             if share in decision.cancel:
                 group.late.add(share)
+        self._cancel(group, decision, now)
+
+    def _cancel(self, group: Group, decision: Decision, now: float) -> None:
+        """Write down which shares are about to be stopped, before anything is rewritten."""
+        keys = group.current_keys
         for share in decision.cancel:
-            if share not in group.took and share in group.started:
-                group.cancelled.setdefault(share, now)
+            if share in group.took or share not in group.started:
+                continue
+            group.cancelled.setdefault(share, now)
+            ts = self.state.task(keys[share])
+            if ts is not None and ts.processing_on is not None:
+                # Its worker may say that it stopped before the group is resolved.
+                self.history.stopping(str(keys[share]), group.freed, share, now)
 
     def _stop(self, group: Group, keys: Iterable[Key]) -> None:
         keys = [key for key in keys if key not in group.output_of or key not in group.decoding]
@@ -338,19 +367,16 @@ class Conductor:
 
     def _resolve(self, group: Group, decision: Decision, now: float) -> None:
         keys = group.current_keys
-        for share in decision.cancel:
-            if share not in group.took and share in group.started:
-                group.cancelled.setdefault(share, now)
+        self._cancel(group, decision, now)
         self._stop(group, {*group.held, *(keys[share] for share in decision.cancel)})
         group.resolved = True
         if group.spec.at_rest:
             self._settle(group)
         if not group.announced and group.took:
             group.announced = True
-            entry = entry_of(group, now)
-            self.history.add(entry)
-            for share, since in group.cancelled.items():
-                self.history.stopping(str(group.spec.share_keys[share]), entry, share, since)
+            tasks = filter(None, map(self.state.task, group.output_of))
+            failed = any(ts.state == "erred" for ts in tasks)
+            self.history.add(entry_of(group, None if failed else now))
 
     def _settle(self, group: Group) -> None:
         """One copy of each share at rest, and one share to a worker."""
@@ -364,8 +390,7 @@ class Conductor:
         # Whoever has just joined may not be running yet, and does not say when it is.
         crowded = len(set(kept.values())) < len(kept)
         if moving or (crowded and not taken.issuperset(self.scheduler.workers)):
-            name = group.spec.group
-            self._wake[name] = self._loop.call_later(_MOVE_SECONDS, self.note, group)
+            self._wake_after(group, _MOVE_SECONDS)
 
     def _rerun(self, keys: Iterable[Key]) -> None:
         """Compute plain tasks elsewhere, but not where they are known already."""

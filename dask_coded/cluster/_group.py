@@ -34,6 +34,8 @@ class Health:
     """Whether there is a worker that can be given anything."""
     given_up: frozenset[str] = frozenset()
     """Suspects of which nothing is expected soon."""
+    blockers: dict[Key, frozenset[str]] = field(default_factory=dict)
+    """What :func:`stuck` has found so far; true until a task changes its state."""
 
 
 @dataclass
@@ -58,6 +60,8 @@ class Group:
     """Whether the resolution stands in the report."""
     late: set[int] = field(default_factory=set)
     cancelled: dict[int, float] = field(default_factory=dict)
+    freed: dict[str, float] = field(default_factory=dict)
+    """Seconds from being cancelled until the slot was free, by share; as reported."""
     erased: set[int] = field(default_factory=set)
     suspects: dict[str, str] = field(default_factory=dict)
     amplification: float | None = None
@@ -128,7 +132,7 @@ class Group:
                     nbytes += ts.get_nbytes()
             elif state.has_error(key) or ts.state == "erred":
                 erased.add(share)
-            elif blockers := stuck(ts, health.suspects, {}):
+            elif blockers := stuck(ts, health.suspects, health.blockers):
                 moves = health.trusted and runs_on(ts, health.suspects)
                 if moves and state.repeatable(ts, health.suspects):
                     halted[share] = blockers
@@ -248,23 +252,56 @@ def runs_on(ts: "TaskState", workers: Collection[str]) -> bool:
 def stuck(
     ts: "TaskState", suspects: Mapping[str, float], known: dict[Key, frozenset[str]]
 ) -> frozenset[str]:
-    """Suspects without which a task cannot finish: it runs there, or its inputs are there only."""
+    """Suspects without which a task cannot finish: it runs there, or its inputs are there only.
+
+    Parameters
+    ----------
+    ts
+        The task.
+    suspects
+        Silent workers.
+    known
+        What was found before, by task; what is found on the way is added.
+    """
     if not suspects:
         return frozenset()
-    found = known.get(ts.key)
-    if found is not None:
-        return found
-    # Shares at rest may be made of each other: what is being looked at blocks nothing by itself.
-    known[ts.key] = frozenset()
-    blockers: set[str] = set()
-    if ts.processing_on is not None and runs_on(ts, suspects):
-        blockers.add(ts.processing_on.address)
-    for dts in ts.dependencies:
-        if dts.who_has:
-            holders = addresses(dts)
-            if holders <= suspects.keys():
-                blockers |= holders
-        elif dts.state in UNFINISHED:
-            blockers |= stuck(dts, suspects, known)
-    known[ts.key] = frozenset(blockers)
+    if ts.key in known:
+        return known[ts.key]
+    # No recursion: what is built lazily may wait for thousands of tasks, one behind the other.
+    order: list[TaskState] = []
+    front, seen = [(ts, False)], {ts}
+    while front:
+        task, done = front.pop()
+        if done:
+            order.append(task)
+            continue
+        front.append((task, True))
+        for dts in task.dependencies:
+            if _awaited(dts) and dts not in seen and dts.key not in known:
+                seen.add(dts)
+                front.append((dts, False))
+    known.update((task.key, _own_blockers(task, suspects)) for task in order)
+    # Inputs come before what is made of them, except where shares at rest are made of each other:
+    # then once is not enough.
+    changed = True
+    while changed:
+        changed = False
+        for task in order:
+            behind = (known[dts.key] for dts in task.dependencies if _awaited(dts))
+            found = known[task.key].union(*behind)
+            if found != known[task.key]:
+                known[task.key], changed = found, True
     return known[ts.key]
+
+
+def _awaited(dts: "TaskState") -> bool:
+    return not dts.who_has and dts.state in UNFINISHED
+
+
+def _own_blockers(ts: "TaskState", suspects: Mapping[str, float]) -> frozenset[str]:
+    """Suspects at which a task runs, or which alone hold one of its inputs."""
+    alone = (addresses(dts) for dts in ts.dependencies if dts.who_has)
+    found = frozenset[str]().union(*(holders for holders in alone if holders <= suspects.keys()))
+    if ts.processing_on is not None and runs_on(ts, suspects):
+        found |= {ts.processing_on.address}
+    return found

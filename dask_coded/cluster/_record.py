@@ -32,7 +32,7 @@ def entry_of(group: Group, resolved_at: float | None) -> dict[str, Any]:
         "replanned": group.replanned,
         "amplification": group.amplification,
         "resolve_seconds": None if resolved_at is None else resolved_at - began,
-        "free_seconds": {},
+        "free_seconds": group.freed,
     }
 
 
@@ -73,7 +73,7 @@ class History:
     def __init__(self, length: int) -> None:
         self.entries: deque[dict[str, Any]] = deque(maxlen=length)
         self._evicted: deque[tuple[str, float]] = deque(maxlen=length)
-        self._stopping: dict[str, tuple[dict[str, Any], int, float]] = {}
+        self._stopping: dict[str, tuple[dict[str, float], int, float]] = {}
 
     def evict(self, worker: str, now: float) -> None:
         """A worker was removed because it was silent and held what a group needed."""
@@ -82,19 +82,19 @@ class History:
     def add(self, entry: dict[str, Any]) -> None:
         self.entries.append(entry)
 
-    def stopping(self, key: str, entry: dict[str, Any], share: int, now: float) -> None:
-        """A share was cancelled while it may still run."""
+    def stopping(self, key: str, freed: dict[str, float], share: int, now: float) -> None:
+        """A share is cancelled while it may run under this key; `freed` takes how long it does."""
         self._stopping = {
             name: known for name, known in self._stopping.items() if now - known[2] < self._WAIT
         }
-        self._stopping[key] = (entry, share, now)
+        self._stopping[key] = (freed, share, now)
 
     def stopped(self, key: str, now: float) -> None:
         """A worker says that the slot of a cancelled share is free."""
         known = self._stopping.pop(key, None)
         if known is not None:
-            entry, share, since = known
-            entry["free_seconds"][str(share)] = now - since
+            freed, share, since = known
+            freed[str(share)] = now - since
 
     def data(self, suspects: Mapping[str, float], slow: Iterable[str]) -> dict[str, Any]:
         return {

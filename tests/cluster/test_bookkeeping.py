@@ -1,0 +1,209 @@
+"""What is written down of a group: once, of the right group, and whenever the news comes."""
+
+import asyncio
+import itertools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from distributed import Client, Event, Scheduler, Worker
+from distributed.scheduler import TaskGroup, TaskPrefix, TaskState
+from distributed.utils_test import gen_cluster
+from made_groups import MadeGroup, failing
+
+from dask_coded.cluster import CodedSchedulerPlugin, enable, report
+from dask_coded.cluster._group import Group, stuck
+
+pytestmark = pytest.mark.cluster
+
+SIX = {"client": True, "nthreads": [("127.0.0.1", 1)] * 6, "timeout": 60}
+
+
+def plugin(s: Scheduler) -> CodedSchedulerPlugin:
+    found = s.plugins["dask-coded"]
+    assert isinstance(found, CodedSchedulerPlugin)
+    return found
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    for _ in range(2000):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("nothing happened for 20 s")
+
+
+def processing(s: Scheduler, key: Any) -> bool:
+    return key in s.tasks and s.tasks[key].state == "processing"
+
+
+@gen_cluster(**SIX)
+async def test_a_slot_that_is_free_before_the_decode_is_done(
+    c: Client, s: Scheduler, *workers: Worker
+) -> None:
+    await enable(c)
+    group = MadeGroup(gates={0: "hold", 4: "hold"})
+    state = plugin(s).conductor.state
+    rewrite = state.rewrite
+
+    def then_free(tasks: Mapping[Any, Any], where: Mapping[Any, Any]) -> None:
+        rewrite(tasks, where)
+        event = {"action": "slot-free", "key": str(group.share_keys[0])}
+        plugin(s).log_event("dask-coded", event)
+
+    state.rewrite = then_free  # type: ignore[method-assign]
+    futures = c.get(group.graph, group.keys, sync=False)
+    group.check(await c.gather(futures))
+    (entry,) = (await report(c)).groups
+    assert 0 in entry["cancelled"]
+    assert list(entry["free_seconds"]) == ["0"]
+    # Parity was cancelled too, when the group was decoded or after it.
+    plugin(s).log_event("dask-coded", {"action": "slot-free", "key": str(group.share_keys[4])})
+    (entry,) = (await report(c)).groups
+    assert set(entry["free_seconds"]) == {"0", "4"}
+    await Event("hold").set()
+
+
+@gen_cluster(**SIX)
+async def test_a_group_that_is_given_up_is_counted_once(
+    c: Client, s: Scheduler, *workers: Worker
+) -> None:
+    await enable(c)
+    group = MadeGroup(gates=dict.fromkeys(range(5), "hold"))
+    futures = c.get(group.graph, group.keys, sync=False)
+    await until(lambda: all(processing(s, key) for key in group.share_keys))
+    del futures
+    await until(lambda: not s.tasks and not plugin(s).conductor._dirty)
+    found = await report(c)
+    assert found.totals["groups"] == 1
+    assert found.groups[0]["resolve_seconds"] is None
+    await Event("hold").set()
+
+
+@gen_cluster(**SIX)
+async def test_an_ended_group_does_nothing_beside_its_successor(
+    c: Client, s: Scheduler, *workers: Worker
+) -> None:
+    await enable(c)
+    conductor = plugin(s).conductor
+    group = MadeGroup(gates={0: "hold"})
+    futures = c.get(group.graph, group.keys, sync=False)
+    await until(lambda: bool(conductor.groups))
+    (old,) = conductor.groups.values()
+    del futures
+    await until(lambda: not conductor.groups)
+    futures = c.get(group.graph, group.keys, sync=False)
+    await until(lambda: bool(conductor.groups))
+    (new,) = conductor.groups.values()
+    assert new is not old
+    conductor.note(old)
+    conductor._decide_dirty()
+    assert list(conductor.groups.values()) == [new]
+    group.check(await c.gather(futures))
+    await Event("hold").set()
+
+
+@gen_cluster(**SIX)
+async def test_a_group_that_failed_was_not_resolved(
+    c: Client, s: Scheduler, *workers: Worker
+) -> None:
+    await enable(c)
+    group = MadeGroup(work={0: failing, 3: failing, 4: failing})
+    async with Client(s.address, asynchronous=True) as other:
+        futures = other.get(group.graph, group.keys, sync=False)
+        with pytest.raises(ZeroDivisionError):
+            await other.gather(futures)
+        await until(lambda: bool(plugin(s).conductor.history.entries))
+        (entry,) = (await report(c)).groups
+        assert list(entry["erased"]) == [0, 3, 4]
+        assert entry["resolve_seconds"] is None
+
+
+@gen_cluster(**SIX)
+async def test_a_decision_that_failed_is_made_again(
+    c: Client, s: Scheduler, *workers: Worker
+) -> None:
+    await enable(c)
+    conductor = plugin(s).conductor
+    decide, broken = conductor._decide, [True]
+
+    def maybe(group: Group) -> None:
+        if broken[0]:
+            raise ZeroDivisionError("on purpose")
+        decide(group)
+
+    conductor._decide = maybe  # type: ignore[method-assign]
+    group = MadeGroup(gates={0: "hold", 4: "hold"})
+    futures = c.get(group.graph, group.keys, sync=False)
+    await until(lambda: all(key in s.tasks for key in group.keys))
+    await until(lambda: all(s.tasks[key].state == "memory" for key in group.keys[1:]))
+    await until(lambda: not conductor._dirty)
+    # From now on there is no news that could wake the group.
+    broken[0] = False
+    group.check(await c.gather(futures))
+    await Event("hold").set()
+
+
+@dataclass(frozen=True)
+class Named:
+    """What is asked of a worker here."""
+
+    address: str
+
+
+def waiting(key: Any) -> TaskState:
+    group = TaskGroup("tasks", TaskPrefix("tasks"))
+    return TaskState(key, None, "waiting", group, validate=False)
+
+
+def chain(length: int) -> list[TaskState]:
+    tasks = [waiting(i) for i in range(length)]
+    for before, after in itertools.pairwise(tasks):
+        after.dependencies.add(before)
+    tasks[0].processing_on = Named("w")  # type: ignore[assignment]
+    return tasks
+
+
+def test_a_long_chain_behind_a_silent_worker() -> None:
+    tasks = chain(20_000)
+    known: dict[Any, frozenset[str]] = {}
+    assert stuck(tasks[-1], {"w": 0.0}, known) == {"w"}
+    assert stuck(tasks[9_999], {"w": 0.0}, known) == {"w"}
+    assert len(known) == len(tasks)
+    assert stuck(tasks[-1], {"other": 0.0}, {}) == frozenset()
+    assert stuck(tasks[-1], {}, {}) == frozenset()
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_stuck_is_what_can_be_reached(seed: int) -> None:
+    """Tasks that wait for each other in a circle included, whatever is asked first."""
+    rng = np.random.default_rng(seed)
+    workers: list[Any] = [Named(f"w{i}") for i in range(4)]
+    tasks = [waiting(i) for i in range(15)]
+    for ts in tasks:
+        ts.dependencies.update(tasks[i] for i in rng.choice(15, rng.integers(4), replace=False))
+        kind = rng.integers(6)
+        if kind == 0:
+            ts.processing_on = workers[rng.integers(4)]
+        elif kind == 1:
+            ts.who_has = {workers[rng.integers(4)]}
+    suspects = {"w0": 0.0, "w1": 0.0, "w2": 0.0}
+    known: dict[Any, frozenset[str]] = {}
+    for i in rng.permutation(15):
+        if tasks[i].who_has:
+            continue  # only what is unfinished is asked about
+        expected: set[str] = set()
+        front, seen = [tasks[i]], {tasks[i]}
+        while front:
+            ts = front.pop()
+            if ts.processing_on is not None:
+                expected.add(ts.processing_on.address)
+            for dts in ts.dependencies - seen:
+                if dts.who_has:
+                    expected.update(ws.address for ws in dts.who_has)
+                else:
+                    seen.add(dts)
+                    front.append(dts)
+        assert stuck(tasks[i], suspects, known) == expected - {"w3"}
