@@ -11,6 +11,7 @@ from dask.array.routines import matmul as dask_matmul
 from dask.array.utils import meta_from_array
 from dask.base import tokenize
 
+from dask_coded.array._accuracy import Accuracy, default_tolerance
 from dask_coded.array._batch_plan import (
     Codeword,
     choose_codewords,
@@ -20,13 +21,7 @@ from dask_coded.array._batch_plan import (
 from dask_coded.array._chunks import as_dask, chunk_library
 from dask_coded.array._client import current_client, prepare, refuse_expressions, worker_count
 from dask_coded.array._matmul import MatmulPlan, plan_matmul
-from dask_coded.array._plan import (
-    check_request,
-    choose_code,
-    default_tolerance,
-    given_code,
-    positions_per_task,
-)
+from dask_coded.array._plan import check_request, given_code, positions_per_task
 from dask_coded.cluster import sliced_matmul
 from dask_coded.codes import AbstractCode
 from dask_coded.errors import BlockShapeError, ParameterError, UnsupportedOperationError
@@ -145,14 +140,15 @@ def plan_matmul_batch(
             reason = spare if isinstance(spare, str) else "no parity was asked for"
             plain |= dict.fromkeys(members, reason)
             continue
-        chosen, reason = choose_codewords(members, sizes, dtype, spare, n_workers)
+        accuracy = Accuracy(dtype, accepted)
+        chosen, reason = choose_codewords(members, sizes, dtype, spare, n_workers, accuracy)
         rows, columns = kind[:2]
-        single = choose_code(
-            rows, columns, dtype, parity=spare, n_workers=n_workers, pairable=True
-        ).code
+        # All of a kind are coded alike where each is coded by itself.
+        a, b = (operands[name] for name in members[0])
+        single = plan_matmul(a, b, parity=spare, tolerance=tolerance).choice
         for codeword in chosen:
             together = codeword.sides.pairs
-            if cost_alone(single, together, sizes) < codeword.cost:
+            if cost_alone(single, rows, columns, together, sizes) < codeword.cost:
                 alone |= {
                     (a, b): plan_matmul(operands[a], operands[b], parity=spare, tolerance=tolerance)
                     for a, b in together
@@ -184,7 +180,8 @@ def coded_matmul_batch(
     code
         Of a batch, such as :class:`~dask_coded.codes.FlexibleCSA`; or of one operand, if all pairs
         share the other one; or of two, if all pairs of some matrices are wanted. None chooses the
-        cheapest; ``print(plan_matmul_batch(pairs))`` says which and why. A product of many chunks
+        cheapest that bears its losses within `tolerance`; ``print(plan_matmul_batch(pairs))``
+        says which, why, and which were left out. A product of many chunks
         may be cheaper by itself, as :func:`coded_matmul` computes it.
     parity
         Shares of each codeword that may be lost, where `code` is None.

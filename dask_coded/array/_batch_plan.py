@@ -1,17 +1,19 @@
 """Which pairs of a batch go into one codeword, and by which code: decided before any work."""
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import field as made_by
 from typing import Any
 
 import numpy as np
 
+from dask_coded.array._accuracy import Accuracy
 from dask_coded.array._cost import MOVING
-from dask_coded.array._plan import linear_code
+from dask_coded.array._plan import Choice, linear_code
 from dask_coded.codes import (
     AbstractCode,
-    AbstractLinearCode,
     FlexibleCSA,
     Lagrange,
     Polynomial,
@@ -55,7 +57,12 @@ def given_codeword(code: AbstractCode, pairs: Sequence[Pair], sizes: Sizes) -> C
 
 
 def choose_codewords(
-    pairs: Sequence[Pair], sizes: Sizes, dtype: np.dtype[Any], parity: int, n_workers: int | None
+    pairs: Sequence[Pair],
+    sizes: Sizes,
+    dtype: np.dtype[Any],
+    parity: int,
+    n_workers: int | None,
+    accuracy: Accuracy,
 ) -> tuple[list[Codeword], str]:
     """The cheapest codewords that lose no pair with `parity` shares of any of them, and why.
 
@@ -75,6 +82,8 @@ def choose_codewords(
         Shares of each codeword that may be lost, at least 1.
     n_workers
         Workers of the cluster, None if there is none.
+    accuracy
+        What each codeword has to keep when that many of its shares are lost.
 
     Raises
     ------
@@ -93,26 +102,31 @@ def choose_codewords(
     def priced(code: AbstractCode, chosen: Sequence[Pair]) -> Codeword:
         return given_codeword(code, chosen, sizes)
 
+    def fits(piece: list[Pair]) -> bool:
+        if len(piece) > most - parity:
+            return False
+        return len(piece) == 1 or accuracy.admits(_biclique_code(piece, dtype, parity), parity)
+
     copies = [priced(Replication(parity + 1, 1), [pair]) for pair in pairs]
     copied = {copy.sides.pairs[0]: copy for copy in copies}
     apart: list[Codeword] = []
     for part in _parts(pairs, dtype):
-        for piece in _pieces(part, most - parity):
+        for piece in _pieces(part, fits):
             coded = priced(_biclique_code(piece, dtype, parity), piece)
             single = [copied[pair] for pair in piece]
             apart += [coded] if coded.cost < sum(map(_price, single)) else single
     chosen = apart
     if dtype.kind in "fc":
-        few_digits = np.finfo(dtype).precision < 10
-        chosen = _merged(apart, parity, most, priced, few_digits)
+        joint = _Joint(parity, most, accuracy)
+        chosen = _merged(apart, joint, priced, sizes)
         # Two codewords together may not save what all of them do.
-        code = _joint(pairs, parity, most, few_digits, search=True)
+        code = joint.code(pairs, search=True)
         if code is not None:
             whole = priced(code, pairs)
             chosen = min(chosen, [whole], key=lambda each: sum(map(_price, each)))
     total, others = sum(map(_price, chosen)), sum(map(_price, copies))
     if total == others:
-        return chosen, f"nothing costs less than {parity + 1} copies"
+        return chosen, _explained(f"nothing costs less than {parity + 1} copies", accuracy)
     shares = sum(codeword.code.n_shares for codeword in chosen)
     reason = (
         f"{shares} shares for {len(pairs)} products at {total / others:.2f} of the cost of "
@@ -121,19 +135,36 @@ def choose_codewords(
     if len(chosen) < len(apart):
         saved = total / sum(map(_price, apart))
         reason += f", and {saved:.2f} of that of {len(apart)} codewords"
-    return chosen, reason
+    return chosen, _explained(reason, accuracy)
 
 
-def cost_alone(code: AbstractLinearCode, pairs: Sequence[Pair], sizes: Sizes) -> float:
-    """Cost of products by themselves, whose row or column chunks are the blocks of a code."""
+def _explained(reason: str, accuracy: Accuracy) -> str:
+    note = accuracy.note()
+    return f"{reason}; {note}" if note else reason
+
+
+def cost_alone(
+    choice: Choice, row_chunks: int, column_chunks: int, pairs: Sequence[Pair], sizes: Sizes
+) -> float:
+    """Cost of products by themselves, whose row or column chunks or both are blocks of a code."""
+    code = choice.code
+    assert code is not None
+    blocks = len(code.targets())
+    spare = code.n_shares - blocks
     total = 0.0
-    load = code.n_shares / code.k
     for (rows, inner), (_, columns) in ((sizes[a], sizes[b]) for a, b in pairs):
         left, right = float(rows) * inner, float(inner) * columns
-        # The longer side is cut, and each parity is made of all its blocks.
-        cut, whole = (left, right) if rows >= columns else (right, left)
-        total += load * left * columns
-        total += MOVING * (cut * (1 + code.n_shares - code.k) + whole * load)
+        load = code.n_shares / blocks
+        if choice.side == "both":
+            m, n = code.output_grid
+            # Each parity is made of all blocks of its group, of which there may be several.
+            again = left * math.ceil(column_chunks / n) + right * math.ceil(row_chunks / m)
+            moved = left + right + spare * again
+        else:
+            # Each parity is made of all blocks of the side that is cut.
+            cut, whole = (left, right) if choice.side == "rows" else (right, left)
+            moved = cut * (1 + spare) + whole * load
+        total += load * left * columns + MOVING * moved
     return total
 
 
@@ -142,8 +173,11 @@ def _price(codeword: Codeword) -> float:
 
 
 def _numbered(pairs: Sequence[Pair]) -> tuple[tuple[int, int], ...]:
-    lefts, rights = (list(dict.fromkeys(names)) for names in zip(*pairs, strict=True))
-    return tuple((lefts.index(a), rights.index(b)) for a, b in pairs)
+    lefts: dict[str, int] = {}
+    rights: dict[str, int] = {}
+    return tuple(
+        (lefts.setdefault(a, len(lefts)), rights.setdefault(b, len(rights))) for a, b in pairs
+    )
 
 
 def _parts(pairs: Sequence[Pair], dtype: np.dtype[Any]) -> list[list[Pair]]:
@@ -159,15 +193,15 @@ def _parts(pairs: Sequence[Pair], dtype: np.dtype[Any]) -> list[list[Pair]]:
     return list(stars.values())
 
 
-def _pieces(part: list[Pair], most: int) -> list[list[Pair]]:
-    """A biclique as evenly cut bicliques of no more than that many pairs."""
-    if len(part) <= most:
+def _pieces(part: list[Pair], fits: Callable[[list[Pair]], bool]) -> list[list[Pair]]:
+    """A biclique as evenly cut bicliques that fit into one codeword."""
+    if fits(part):
         return [part]
     lefts, rights = (list(dict.fromkeys(names)) for names in zip(*part, strict=True))
     side, names = (0, lefts) if len(lefts) >= len(rights) else (1, rights)
     half = set(names[: (len(names) + 1) // 2])
     halves = ([pair for pair in part if (pair[side] in half) == inside] for inside in (True, False))
-    return list(itertools.chain.from_iterable(_pieces(piece, most) for piece in halves))
+    return list(itertools.chain.from_iterable(_pieces(piece, fits) for piece in halves))
 
 
 def _biclique_code(pairs: list[Pair], dtype: np.dtype[Any], parity: int) -> AbstractCode:
@@ -182,52 +216,90 @@ def _biclique_code(pairs: list[Pair], dtype: np.dtype[Any], parity: int) -> Abst
 
 def _merged(
     apart: list[Codeword],
-    parity: int,
-    most: int,
+    joint: "_Joint",
     priced: Callable[[AbstractCode, Sequence[Pair]], Codeword],
-    few_digits: bool,
+    sizes: Sizes,
 ) -> list[Codeword]:
     """Codewords put together, each with whichever of those after it saves work."""
+    # Codewords that look alike are tried once: of many pairs most do.
+    saves: dict[Any, bool] = {}
     waiting, done = list(apart), []
     while waiting:
         here = waiting.pop(0)
         left = []
         for other in waiting:
             pairs = (*here.sides.pairs, *other.sides.pairs)
-            code = _joint(pairs, parity, most, few_digits)
-            joint = None if code is None else priced(code, pairs)
-            if joint is not None and joint.cost < here.cost + other.cost:
-                here = joint
-            else:
+            if len(pairs) > joint.most_pairs:
                 left.append(other)
+                continue
+            looks = len(here.sides.pairs), _numbered(pairs), _shapes(pairs, sizes)
+            if saves.get(looks, True):
+                code = joint.code(pairs)
+                together = None if code is None else priced(code, pairs)
+                saves[looks] = together is not None and together.cost < here.cost + other.cost
+                if together is not None and saves[looks]:
+                    here = together
+                    continue
+            left.append(other)
         waiting = left
         if isinstance(here.code, FlexibleCSA):
             # Only what has been put together is worth a search.
-            code = _joint(here.sides.pairs, parity, most, few_digits, search=True)
+            code = joint.code(here.sides.pairs, search=True)
             here = here if code is None else priced(code, here.sides.pairs)
         done.append(here)
     return done
 
 
-def _joint(
-    pairs: Sequence[Pair], parity: int, most: int, few_digits: bool, *, search: bool = False
-) -> AbstractCode | None:
-    """One code for pairs of any kind, unless it has too many shares."""
-    if len(pairs) + parity > most:
-        return None
-    edges = _numbered(pairs)
-    if len(pairs) == len({a for a, _ in edges}) == len({b for _, b in edges}):
-        n_shares = 2 * len(pairs) - 1 + parity
-        return None if n_shares > most else Lagrange(n_shares, len(pairs), 2)
-    tried = [single_bicliques(edges)]
-    if not few_digits:
-        # Random curves need fewer shares, and may amplify rounding a hundred times as much.
-        tried.append(fewest_bicliques(edges))
+def _shapes(pairs: Sequence[Pair], sizes: Sizes) -> tuple[tuple[int, int], ...]:
+    return tuple(sizes[name] for pair in pairs for name in pair)
+
+
+@dataclass(frozen=True, eq=False)
+class _Joint:
+    """One code for pairs of any kind, of no more shares than workers and sufficient accuracy."""
+
+    parity: int
+    most: int
+    """Shares of a codeword."""
+    accuracy: Accuracy
+    known: dict[Any, AbstractCode | None] = made_by(default_factory=dict)
+
+    @property
+    def most_pairs(self) -> int:
+        """No code has more of them."""
+        return self.most - self.parity
+
+    def code(self, pairs: Sequence[Pair], *, search: bool = False) -> AbstractCode | None:
+        """The one of fewest shares, if there is one."""
+        if len(pairs) > self.most_pairs:
+            return None
+        edges = _numbered(pairs)
+        if (edges, search) not in self.known:
+            admitted = (
+                code
+                for code in self._candidates(edges, search)
+                if self.accuracy.admits(code, self.parity)
+            )
+            self.known[edges, search] = next(admitted, None)
+        return self.known[edges, search]
+
+    def _candidates(
+        self, edges: tuple[tuple[int, int], ...], search: bool
+    ) -> Iterator[AbstractCode]:
+        """Codes of few enough shares, those of fewest first."""
+        if len(edges) == len({a for a, _ in edges}) == len({b for _, b in edges}):
+            n_shares = 2 * len(edges) - 1 + self.parity
+            if n_shares <= self.most:
+                yield Lagrange(n_shares, len(edges), 2)
+            return
+        # Random curves through larger parts need fewer shares, and amplify rounding more.
+        tried = [single_bicliques(edges), fewest_bicliques(edges)]
         if search:
             tried.append(smallest_bicliques(edges))
-    best = min(tried, key=threshold_of_bicliques)
-    n_shares = threshold_of_bicliques(best) + parity
-    return None if n_shares > most else FlexibleCSA(n_shares, best)
+        for parts in sorted(tried, key=threshold_of_bicliques):
+            n_shares = threshold_of_bicliques(parts) + self.parity
+            if n_shares <= self.most:
+                yield FlexibleCSA(n_shares, parts)
 
 
 def _cost(sides: BatchSides, sizes: Sizes) -> float:

@@ -1,4 +1,7 @@
-"""What coding a product costs beside the plain one, and which sides are cheapest to cut."""
+"""What coding a product costs beside the plain one, and which sides are cheapest to cut.
+
+Of the codes that keep the accuracy asked for, that is: see :mod:`dask_coded.array._accuracy`.
+"""
 
 import math
 from dataclasses import dataclass
@@ -6,8 +9,9 @@ from dataclasses import dataclass
 import dask.array as da
 import numpy as np
 
-from dask_coded.array._plan import Choice, linear_code
-from dask_coded.codes import AbstractLinearCode, Polynomial
+from dask_coded.array._accuracy import Accuracy
+from dask_coded.array._plan import Choice, group_sizes, linear_code
+from dask_coded.codes import AbstractLinearCode, Polynomial, Replication
 from dask_coded.fields import COMPLEX, PAIRED, REAL
 
 __all__ = ["MOVING", "Costs", "cheapest"]
@@ -68,8 +72,10 @@ class Costs:
         return 1 + work + MOVING * moved / (self.rows * self.columns)
 
 
-def cheapest(choice: Choice, a: da.Array, b: da.Array, n_workers: int | None) -> Choice:
-    """The choice, or another one of equal parity that costs less.
+def cheapest(
+    choice: Choice, a: da.Array, b: da.Array, n_workers: int | None, accuracy: Accuracy
+) -> Choice:
+    """The choice, or another one of equal parity and sufficient accuracy that costs less.
 
     Parameters
     ----------
@@ -79,22 +85,28 @@ def cheapest(choice: Choice, a: da.Array, b: da.Array, n_workers: int | None) ->
         The operands, of two axes or more each.
     n_workers
         Workers of the cluster, None if there is none: shares of a group are to find one each.
+    accuracy
+        What another code has to keep when all its parity is used up.
     """
     code = choice.code
     dtype = np.result_type(a.dtype, b.dtype)
     if not isinstance(code, AbstractLinearCode) or dtype.kind not in "fc":
         return choice
-    parity = code.n_shares - code.k
+    # Copies are a group for each block.
+    blocks = 1 if isinstance(code, Replication) else code.k
+    parity = code.n_shares // code.k - 1 if blocks == 1 else code.n_shares - code.k
     costs = Costs(a.shape[-2], a.shape[-1], b.shape[-1], a.numblocks[-2], b.numblocks[-1])
-    most = code.k if n_workers is None else max(1, n_workers - parity)
+    most = blocks if n_workers is None else max(1, n_workers - parity)
     found = {"rows": costs.rows_by, "columns": costs.columns_by}
-    own = found[choice.side](code.k, parity)
+    own = found[choice.side](blocks, parity)
     options: list[tuple[float, Choice]] = [(own, choice)]
     other = "columns" if choice.side == "rows" else "rows"
     chunks = costs.row_chunks if other == "rows" else costs.column_chunks
     if chunks > 1:
-        k = math.ceil(chunks / math.ceil(chunks / min(most, chunks)))
-        made, why = linear_code(k, parity, dtype, paired=a.ndim == 2 and other == "rows")
+        for k in group_sizes(chunks, most):
+            made, why = linear_code(k, parity, dtype, paired=a.ndim == 2 and other == "rows")
+            if k == 1 or accuracy.admits(made, parity):
+                break
         reason = f"{chunks} chunks along the {other}: {k} blocks and {parity} parity; {why}"
         options.append((found[other](k, parity), Choice(made, other, reason)))
     grids = [
@@ -104,17 +116,21 @@ def cheapest(choice: Choice, a: da.Array, b: da.Array, n_workers: int | None) ->
     ]
     cost, best = min(options, key=lambda option: option[0])
     compared = [f"{c.side} {price:.2f}" for price, c in options]
-    if grids:
-        least, m, n = min(grids)
+    field = COMPLEX if dtype.kind == "c" else PAIRED if a.ndim == 2 else REAL
+    for least, m, n in sorted(grids):
+        if least >= _WORTH * cost:
+            compared.append(f"both {least:.2f}")
+            break
+        both = Polynomial(m * n + parity, m, n, field=field)
+        if not accuracy.admits(both, parity):
+            continue
         compared.append(f"both {least:.2f}")
-        if least < _WORTH * cost:
-            field = COMPLEX if dtype.kind == "c" else PAIRED if a.ndim == 2 else REAL
-            both = Polynomial(m * n + parity, m, n, field=field)
-            reason = (
-                f"{costs.row_chunks} x {costs.column_chunks} output chunks: {m} x {n} blocks and "
-                f"{parity} parity of both operands"
-            )
-            cost, best = least, Choice(both, "both", reason)
+        reason = (
+            f"{costs.row_chunks} x {costs.column_chunks} output chunks: {m} x {n} blocks and "
+            f"{parity} parity of both operands"
+        )
+        best = Choice(both, "both", reason)
+        break
     if len(compared) == 1:
         return best
     reason = f"{best.reason}; estimated cost beside a plain product: {', '.join(compared)}"

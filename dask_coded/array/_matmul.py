@@ -11,6 +11,7 @@ from dask.array.routines import matmul as dask_matmul
 from dask.array.utils import meta_from_array
 from dask.base import tokenize
 
+from dask_coded.array._accuracy import Accuracy
 from dask_coded.array._chunks import as_dask, check_comparable, chunk_library
 from dask_coded.array._client import (
     current_client,
@@ -134,6 +135,7 @@ def plan_matmul(
         if asked is not None and parity is None:
             # One that may be late, where there are enough workers for that, and what is compared.
             parity = asked.wrong + (1 if workers is None or workers < 6 else 2)
+        accuracy = Accuracy(dtype, tolerance)
         choice = choose_code(
             a.numblocks[-2],
             columns,
@@ -142,9 +144,12 @@ def plan_matmul(
             n_workers=workers,
             pairable=a.ndim == 2,
             shares_per_worker=shares_per_worker or 1,
+            accuracy=accuracy,
         )
+        # A vector has no columns to cut, and the cost of several shares each is not estimated.
         if asked is None and shares_per_worker is None and b.ndim > 1:
-            choice = cheapest(choice, a, b, workers)
+            choice = cheapest(choice, a, b, workers, accuracy)
+        choice = choice.explained(accuracy.note())
     if asked is not None:
         check_verifiable(choice, a.numblocks[-2], columns, asked.wrong)
     return MatmulPlan(a, b, choice, tolerance, asked)
@@ -173,9 +178,10 @@ def coded_matmul(
     b : array_like (..., k, n) or (k,)
         Right operand. Shapes combine as in :func:`numpy.matmul`.
     code
-        A code of one operand, applied to the side with more chunks, or of two. None takes the
-        cheapest for these shapes, chunks and workers; ``repr(plan_matmul(a, b))`` says which, and
-        what others would cost.
+        A code of one operand, applied to the side with more chunks, or of two. None takes one
+        that bears its losses within `tolerance`: the cheapest for these shapes, chunks and
+        workers, or with `verify` or `shares_per_worker` one of the side with more chunks.
+        ``repr(plan_matmul(a, b))`` says which, what others would cost, and which were left out.
     parity
         Shares of each group that may be lost, where `code` is None.
     shares_per_worker

@@ -9,6 +9,7 @@ import dask
 from dask.array.optimization import optimize as dask_optimize
 from dask.highlevelgraph import HighLevelGraph
 
+from dask_coded.array._accuracy import Accuracy
 from dask_coded.array._client import (
     current_client,
     prepare,
@@ -76,6 +77,7 @@ class Optimization:
             if self.code is not None:
                 choice = given_code(self.code, rows, columns, dtype, pairable=pairable)
             else:
+                accuracy = Accuracy(dtype, self.tolerance)
                 choice = choose_code(
                     rows,
                     columns,
@@ -83,7 +85,8 @@ class Optimization:
                     parity=self.parity,
                     n_workers=self.workers,
                     pairable=pairable,
-                )
+                    accuracy=accuracy,
+                ).explained(accuracy.note())
         except (UnsupportedDtypeError, UnsupportedOperationError) as error:
             return str(error)
         if choice.code is None:

@@ -1,11 +1,13 @@
 """Which code a product gets, and why: decided from shapes, chunks and workers, before any work."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from dask_coded.array._accuracy import Accuracy, default_tolerance
 from dask_coded.codes import (
     MDS,
     AbstractCode,
@@ -30,6 +32,7 @@ __all__ = [
     "default_tolerance",
     "fitted",
     "given_code",
+    "group_sizes",
     "linear_code",
     "positions_per_task",
     "shortened",
@@ -51,6 +54,10 @@ class Choice:
     side: Side
     """``"rows"`` of the left operand, ``"columns"`` of the right one, or ``"both"``."""
     reason: str
+
+    def explained(self, more: str) -> "Choice":
+        """The same with more of a reason, if there is more."""
+        return replace(self, reason=f"{self.reason}; {more}") if more else self
 
 
 def check_request(
@@ -112,19 +119,6 @@ def check_request(
 def positions_per_task(numbers: int, dtype: np.dtype[Any]) -> int:
     """Inner positions, of so many numbers each, that one product task may sum over."""
     return max(1, _BYTES_PER_TASK // max(1, numbers * dtype.itemsize))
-
-
-def default_tolerance(dtype: np.dtype[Any] | None) -> float:
-    """Accepted amplification times eps: about half of the digits of the dtype.
-
-    A code with well-behaved parity stays far below; a set of survivors that would amplify more
-    waits for one more share. What is not known is taken for float64.
-    """
-    if dtype is None:
-        return float(np.sqrt(np.finfo(np.float64).eps))
-    if dtype.kind not in "fc":
-        return 1.0
-    return float(np.sqrt(np.finfo(dtype).eps))
 
 
 def linear_code(
@@ -190,8 +184,9 @@ def choose_code(
     n_workers: int | None,
     pairable: bool,
     shares_per_worker: int = 1,
+    accuracy: Accuracy | None = None,
 ) -> Choice:
-    """The default code of a product.
+    """The default code of a product: of one operand, in groups as large as its accuracy allows.
 
     Parameters
     ----------
@@ -207,6 +202,8 @@ def choose_code(
         Whether the rows of output chunks are their first axis.
     shares_per_worker
         How many shares of each group a worker gets, as far as there are so many chunks.
+    accuracy
+        What has to be kept when `parity` are lost; None is the default of the dtype.
 
     Raises
     ------
@@ -232,19 +229,34 @@ def choose_code(
         return Choice(None, "rows", "no parity was asked for")
     places = _USUAL_BLOCKS + parity if n_workers is None else n_workers
     most = min(max(1, places - parity), _MOST_BLOCKS) * shares_per_worker
-    # As few stripes as possible, and as even as possible.
-    k = math.ceil(chunks / math.ceil(chunks / min(most, chunks)))
     where = "" if n_workers is None else f" on {n_workers} workers"
     paired = pairable and side == "rows"
-    if shares_per_worker == 1:
-        code, why = linear_code(k, parity, dtype, paired=paired)
-    else:
-        code, why = _several(k, parity, dtype, places, paired=paired)
+    accuracy = Accuracy(dtype, None) if accuracy is None else accuracy
+    dealt = None if shares_per_worker == 1 else places
+    for k in group_sizes(chunks, most):
+        if dealt is None:
+            code, why = linear_code(k, parity, dtype, paired=paired)
+        else:
+            code, why = _several(k, parity, dtype, places, paired=paired)
+        # Copies, at last, amplify nothing.
+        if code.k == 1 or accuracy.admits(code, parity, dealt):
+            break
+    if dealt is not None:
         each = -(-code.n_shares // places)
         why += f"; up to {each} share{'s' * (each > 1)} to a worker, each of which counts"
     spare = parity if shares_per_worker == 1 else code.n_shares - code.k
     reason = f"{chunks} chunks along the {side}{where}: {code.k} blocks and {spare} parity; {why}"
     return Choice(code, side, reason)
+
+
+def group_sizes(chunks: int, most: int) -> Iterator[int]:
+    """Blocks of a group, of groups as few and as even as possible; then of more and more groups."""
+    last = 0
+    for groups in range(math.ceil(chunks / min(most, chunks)), chunks + 1):
+        k = math.ceil(chunks / groups)
+        if k != last:
+            yield k
+        last = k
 
 
 def _several(

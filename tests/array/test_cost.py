@@ -7,6 +7,7 @@ import pytest
 from distributed import LocalCluster
 
 from dask_coded.array import coded_matmul, plan_matmul
+from dask_coded.array._accuracy import Accuracy
 from dask_coded.array._cost import Costs, cheapest
 from dask_coded.array._plan import Choice
 from dask_coded.codes import MDS, Polynomial
@@ -19,7 +20,7 @@ def square(blocks: int, size: int = 4000) -> da.Array:
 def choice(rows: int, columns: int, *, blocks: int, parity: int, n_workers: int | None) -> Choice:
     a, b = square(rows), square(columns).T
     code = MDS(blocks + parity, blocks)
-    return cheapest(Choice(code, "rows", "given"), a, b, n_workers)
+    return cheapest(Choice(code, "rows", "given"), a, b, n_workers, Accuracy(a.dtype, None))
 
 
 def test_costs_are_what_parity_computes_and_reads() -> None:
@@ -57,7 +58,7 @@ def test_the_side_with_more_chunks_shares_its_parity_among_more() -> None:
 def test_integers_keep_their_exact_code() -> None:
     a = da.ones((8, 8), chunks=2, dtype=int)
     given = Choice(MDS(5, 4, parity="ones"), "rows", "given")
-    assert cheapest(given, a, a, 18) is given
+    assert cheapest(given, a, a, 18, Accuracy(a.dtype, None)) is given
 
 
 @pytest.mark.cluster

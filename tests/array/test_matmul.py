@@ -167,7 +167,7 @@ def test_nan_and_infinity_stay_where_they_are(value: float) -> None:
 
 
 def test_one_large_inner_dimension_is_multiplied_in_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dask_coded.array._matmul._BYTES_PER_TASK", 2 * 8 * (3 + 2) * 2)
+    monkeypatch.setattr("dask_coded.array._plan._BYTES_PER_TASK", 2 * 8 * (3 + 2) * 2)
     x, y = np.random.default_rng(0).random((2, 6, 20))
     a, b = da.from_array(x, chunks=(3, 2)), da.from_array(y.T, chunks=(2, 2))
     product = coded_matmul(a, b, parity=1)
