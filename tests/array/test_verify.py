@@ -140,7 +140,7 @@ def test_any_scheduler(scheduler: str) -> None:
 
 def test_sums_over_inner_chunks_are_measured_together(monkeypatch: pytest.MonkeyPatch) -> None:
     """Large inner dimensions are multiplied in several tasks per share."""
-    import dask_coded.array._matmul as module
+    import dask_coded.array._plan as module
 
     monkeypatch.setattr(module, "_BYTES_PER_TASK", 1)
     a, b = da.from_array(A, chunks=(12, 4)), da.from_array(B, chunks=(4, 17))
