@@ -16,6 +16,7 @@ from dask_coded.errors import BlockShapeError, ParameterError, UnsupportedDtypeE
 from dask_coded.kernels._backends import library_of
 from dask_coded.kernels._layout import NDArray
 from dask_coded.kernels.gpu import _neighbors as gpu
+from dask_coded.kernels.gpu._memory import device_memory
 from dask_coded.typing import AnyArray
 
 __all__ = ["candidate_distances", "candidate_products", "fuse_distances", "top_k"]
@@ -322,7 +323,9 @@ def _check_list(rows: AnyArray, starts: AnyArray, n_queries: int | None) -> None
             f"{n_queries} queries need {n_queries + 1} starts, the last of them the number of "
             f"candidates; got {len(starts)}"
         )
-    if bool((starts[1:] < starts[:-1]).any()) or int(starts[0]) or int(starts[-1]) != len(rows):
+    with device_memory("the check of starts", len(starts)):
+        ascending = not bool((starts[1:] < starts[:-1]).any())
+    if not ascending or int(starts[0]) or int(starts[-1]) != len(rows):
         raise BlockShapeError(
             f"starts must ascend from 0 to the number of candidates, {len(rows)}; they go from "
             f"{int(starts[0])} to {int(starts[-1])}"

@@ -13,6 +13,7 @@ import numpy as np
 from dask_coded.errors import BlockShapeError, UnsupportedDtypeError
 from dask_coded.fields import REAL
 from dask_coded.kernels._backends import Backend
+from dask_coded.kernels.gpu._memory import device_memory
 from dask_coded.typing import AnyArray
 
 __all__ = ["combine_paired"]
@@ -44,6 +45,19 @@ def combine_paired(
             f"paired coefficients are complex numbers for real blocks; got {common}. "
             "Use field=COMPLEX"
         )
+    made_bytes = 0 if out is not None else len(weights) * blocks[0].size * common.itemsize
+    with device_memory("combine", made_bytes):
+        return _combined(backend, weights, blocks, common, out)
+
+
+def _combined(
+    backend: Backend,
+    weights: Any,
+    blocks: Sequence[AnyArray],
+    common: np.dtype[Any],
+    out: Sequence[AnyArray] | None,
+) -> list[AnyArray]:
+    shape = tuple(blocks[0].shape)
     if out is None:
         # NumPy hands this on to the library of the block, so that it works on any device. Its own
         # subclasses are not wanted, and CuPy knows no `subok`.

@@ -13,9 +13,10 @@ from dask_coded.fields import COMPLEX, Field, PrimeField
 from dask_coded.kernels._precision import common_dtype, suits_single
 from dask_coded.kernels._support import plan_rows
 from dask_coded.kernels.gpu._arithmetic import floating, wrapping
-from dask_coded.kernels.gpu._device import cupy, reserved, shared_device
+from dask_coded.kernels.gpu._device import cupy, shared_device
+from dask_coded.kernels.gpu._memory import device_memory
 from dask_coded.kernels.gpu._modular import check_integers, combine_residues
-from dask_coded.kernels.gpu._outputs import converted, outputs
+from dask_coded.kernels.gpu._outputs import aligned, converted, copied_by_parts, is_aligned, outputs
 from dask_coded.kernels.gpu._sums import sum_blocks, sums_by_route
 from dask_coded.typing import AnyArray, Array
 
@@ -50,17 +51,18 @@ def combine_cupy(
         for index, array in enumerate(out or [])
         if isinstance(array, module.ndarray)
     ]
-    with shared_device(named):
+    # Whatever the functions called here make is theirs to be forgotten when memory runs out.
+    with shared_device(named), device_memory("combine") as demand:
         if isinstance(field, PrimeField):
-            return _residues(module, weights, blocks, field, out)
+            return _residues(module, weights, blocks, field, out, demand)
         if field.exact:
             raise UnsupportedOperationError(
                 f"CuPy blocks are combined over REAL, COMPLEX and PrimeField; got {field!r}"
             )
         common = _common_dtype(blocks)
         if common.kind in "biu":
-            return _integers(module, weights, blocks, field, common, out)
-        return _floats(module, weights, blocks, field, common, out)
+            return _integers(module, weights, blocks, field, common, out, demand)
+        return _floats(module, weights, blocks, field, common, out, demand)
 
 
 def _common_dtype(blocks: Sequence[AnyArray]) -> np.dtype[Any]:
@@ -84,6 +86,7 @@ def _floats(
     field: Field,
     common: np.dtype[Any],
     out: Sequence[AnyArray] | None,
+    demand: device_memory,
 ) -> list[AnyArray]:
     result = common
     half = common.itemsize == 2
@@ -98,30 +101,37 @@ def _floats(
         wide = True
     else:
         wide = not suits_single(weights, half=half and result == common)
-    n_bytes = len(weights) * blocks[0].size * result.itemsize
-    held: list[AnyArray] = []
-    with reserved(module, "combine", n_bytes, held):
-        sources = converted(module, blocks, common, held)
-        if out is None and result == common and not half and wide == (result.char in "dD"):
-            product = sums_by_route(module, weights, sources)
-            if product is not None:
-                return product
-        made = outputs(module, out, len(weights), blocks, allowed, held)
-        if not blocks[0].size:
-            return made
-        steps = plan_rows(weights)
-        for row in steps.zeros:
-            made[row][...] = 0
-        for row, column in steps.copies:
-            made[row][...] = sources[column]
-        for group in steps.groups:
-            chosen = weights[np.ix_(group.rows, group.columns)]
-            sum_blocks(
-                module,
-                floating(chosen, common.kind == "c", wide),
-                [sources[column] for column in group.columns],
-                [made[row] for row in group.rows],
-            )
+    if out is None:
+        demand.add(len(weights) * blocks[0].size * result.itemsize)
+    sources = aligned(module, converted(blocks, common, demand), demand)
+    if out is None and result == common and not half and wide == (result.char in "dD"):
+        product = sums_by_route(module, weights, sources, demand)
+        if product is not None:
+            return product
+    made = outputs(module, out, len(weights), blocks, allowed)
+    if not blocks[0].size:
+        return made
+    demand.add(sum(array.nbytes for array in made if not is_aligned(array)))
+    targets = [
+        array if is_aligned(array) else module.empty(array.shape, array.dtype) for array in made
+    ]
+    steps = plan_rows(weights)
+    for row in steps.zeros:
+        targets[row][...] = 0
+    for row, column in steps.copies:
+        targets[row][...] = sources[column]
+    for group in steps.groups:
+        chosen = weights[np.ix_(group.rows, group.columns)]
+        sum_blocks(
+            module,
+            floating(chosen, common.kind == "c", wide),
+            [sources[column] for column in group.columns],
+            [targets[row] for row in group.rows],
+            demand,
+        )
+    for array, target in zip(targets, made, strict=True):
+        if array is not target:
+            copied_by_parts(array, target)
     return made
 
 
@@ -132,6 +142,7 @@ def _integers(
     field: Field,
     common: np.dtype[Any],
     out: Sequence[AnyArray] | None,
+    demand: device_memory,
 ) -> list[AnyArray]:
     if field == COMPLEX:
         raise UnsupportedDtypeError(
@@ -145,13 +156,12 @@ def _integers(
             f"{column} in output {row} is {weights[row, column]}. Use a code over a PrimeField, or "
             "convert the blocks with astype(float64)"
         )
-    n_bytes = len(weights) * blocks[0].size * common.itemsize
-    held: list[AnyArray] = []
-    with reserved(module, "combine", n_bytes, held):
-        sources = converted(module, blocks, common, held)
-        made = outputs(module, out, len(weights), blocks, [common], held)
-        if blocks[0].size and len(weights):
-            sum_blocks(module, wrapping(weights, common), sources, made)
+    if out is None:
+        demand.add(len(weights) * blocks[0].size * common.itemsize)
+    sources = converted(blocks, common, demand)
+    made = outputs(module, out, len(weights), blocks, [common])
+    if blocks[0].size and len(weights):
+        sum_blocks(module, wrapping(weights, common), sources, made, demand)
     return made
 
 
@@ -161,6 +171,7 @@ def _residues(
     blocks: Sequence[AnyArray],
     field: PrimeField,
     out: Sequence[AnyArray] | None,
+    demand: device_memory,
 ) -> list[AnyArray]:
     check_integers(blocks, field.name)
     if field.p == 2:
@@ -171,4 +182,4 @@ def _residues(
     allowed: list[np.dtype[Any]] = [np.dtype(np.int64), np.dtype(np.uint64)]
     if field.p < 2**31:
         allowed += [np.dtype(np.int32), np.dtype(np.uint32)]
-    return combine_residues(module, weights, blocks, field.p, field.name, allowed, out)
+    return combine_residues(module, weights, blocks, field.p, field.name, allowed, out, demand)

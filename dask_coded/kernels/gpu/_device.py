@@ -1,12 +1,12 @@
-"""The device as CuPy shows it: found or missed by name, and its memory when it runs out."""
+"""The device as CuPy shows it, found or missed by name, and launches on it."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import cache, lru_cache
 from importlib import import_module
 from typing import Any
 
-from dask_coded.errors import DeviceError, DeviceMemoryError
+from dask_coded.errors import DeviceError
+from dask_coded.kernels.gpu._memory import is_out_of_memory
 from dask_coded.kernels.gpu._source import OPTIONS, Specialization
 from dask_coded.typing import AnyArray
 
@@ -17,7 +17,6 @@ __all__ = [
     "multiprocessors",
     "parameter_bytes",
     "require_device",
-    "reserved",
     "shared_device",
 ]
 
@@ -90,28 +89,6 @@ def shared_device(named: Sequence[tuple[str, AnyArray]]) -> Any:
     return first.device
 
 
-@contextmanager
-def reserved(module: Any, what: str, n_bytes: int, held: list[AnyArray]) -> Iterator[None]:
-    """Turn running out of device memory into an error that says how much was asked and free.
-
-    `held` is emptied then, so that what was allocated before goes back to the pool although the
-    error still refers to this frame.
-    """
-    try:
-        yield
-        return
-    except MemoryError as error:
-        held.clear()
-        found = str(error)
-    pool = module.get_default_memory_pool()
-    free, total = module.cuda.runtime.memGetInfo()
-    raise DeviceMemoryError(
-        f"{what} needs {_mib(n_bytes)} of device memory besides its blocks; {_mib(free)} of "
-        f"{_mib(total)} are free, and {_mib(pool.free_bytes())} more in CuPy's pool ({found}). "
-        "Combine smaller chunks, or free arrays first; the pool is as usable as before"
-    )
-
-
 def launch(
     module: Any,
     specialization: Specialization,
@@ -161,17 +138,16 @@ def _multiprocessors(module: Any, device_id: int) -> int:
 @cache
 def _kernel(module: Any, specialization: Specialization, device_id: int) -> Any:
     """Compiled for one device; CuPy keeps the binary on disk for other processes."""
-    raw = module.RawModule(code=specialization.source(), options=OPTIONS)
     try:
+        raw = module.RawModule(code=specialization.source(), options=OPTIONS)
         raw.compile()
+        return raw.get_function(specialization.kernel)
     except Exception as error:
+        # The machine code lies in device memory as well.
+        if isinstance(error, MemoryError) or is_out_of_memory(error):
+            raise
         raise DeviceError(
             f"the kernel {specialization.kernel} could not be compiled for device {device_id}: "
             f"{error}. CuPy compiles by NVRTC of CUDA 11.7 or newer, on conda in cuda-nvrtc, as a "
             "wheel nvidia-cuda-nvrtc-cu12, for devices of compute capability 5.0 or more"
         ) from error
-    return raw.get_function(specialization.kernel)
-
-
-def _mib(n_bytes: int) -> str:
-    return f"{n_bytes / 2**20:,.1f} MiB"

@@ -12,7 +12,8 @@ from dask_coded.errors import (
     UnsupportedDtypeError,
 )
 from dask_coded.kernels.gpu._arithmetic import GOLDILOCKS, MERSENNE, modular
-from dask_coded.kernels.gpu._device import cupy, reserved, shared_device
+from dask_coded.kernels.gpu._device import cupy, shared_device
+from dask_coded.kernels.gpu._memory import device_memory
 from dask_coded.kernels.gpu._outputs import converted, outputs
 from dask_coded.kernels.gpu._sums import sum_blocks
 from dask_coded.typing import AnyArray
@@ -88,8 +89,8 @@ def combine_modulo(
     if prime < 2**31:
         allowed += [np.dtype(np.uint32), np.dtype(np.int32)]
     named = [(f"block {index}", block) for index, block in enumerate(given)]
-    with shared_device(named):
-        return combine_residues(module, matrix, given, prime, name, allowed, out)
+    with shared_device(named), device_memory("combine_modulo") as demand:
+        return combine_residues(module, matrix, given, prime, name, allowed, out, demand)
 
 
 def check_integers(blocks: Sequence[AnyArray], name: str) -> None:
@@ -110,31 +111,30 @@ def combine_residues(
     name: str,
     allowed: Sequence[np.dtype[Any]],
     out: Sequence[AnyArray] | None,
+    demand: device_memory,
 ) -> list[AnyArray]:
     """Sums modulo p on the current device, in the first dtype of `allowed` unless in `out`."""
-    n_bytes = len(weights) * blocks[0].size * 8
-    held: list[AnyArray] = []
-    with reserved(module, "combine", n_bytes, held):
-        sources = _readable(module, blocks, p, held)
-        made = outputs(module, out, len(weights), blocks, allowed, held)
-        if not blocks[0].size or not len(weights):
-            return made
-        targets = made
-        if p != MERSENNE and made[0].dtype.itemsize == 4:
-            targets = [module.empty(array.shape, np.uint64) for array in made]
-        flag = module.zeros(1, np.uint32)
-        sum_blocks(module, modular(weights, p), sources, targets, flag.data.ptr)
-        if int(flag[0]):
-            _refuse(blocks, p, name)
-        for array, target in zip(targets, made, strict=True):
-            if array is not target:
-                target[...] = array
+    if out is None:
+        demand.add(len(weights) * blocks[0].size * 8)
+    sources = _readable(blocks, p, demand)
+    made = outputs(module, out, len(weights), blocks, allowed)
+    if not blocks[0].size or not len(weights):
+        return made
+    targets = made
+    if p != MERSENNE and made[0].dtype.itemsize == 4:
+        demand.add(len(made) * blocks[0].size * 8)
+        targets = [module.empty(array.shape, np.uint64) for array in made]
+    flag = module.zeros(1, np.uint32)
+    sum_blocks(module, modular(weights, p), sources, targets, demand, flag.data.ptr)
+    if int(flag[0]):
+        _refuse(blocks, p, name)
+    for array, target in zip(targets, made, strict=True):
+        if array is not target:
+            target[...] = array
     return made
 
 
-def _readable(
-    module: Any, blocks: Sequence[AnyArray], p: int, held: list[AnyArray]
-) -> list[AnyArray]:
+def _readable(blocks: Sequence[AnyArray], p: int, demand: device_memory) -> list[AnyArray]:
     """Blocks of eight bytes an element, or all of four where their kernel takes these."""
     sizes = {block.dtype.itemsize if block.dtype.kind in "iu" else 0 for block in blocks}
     if sizes == {8} or (sizes == {4} and p == MERSENNE):
@@ -143,7 +143,7 @@ def _readable(
     return [
         block.view("u8")
         if block.dtype.kind in "iu" and block.dtype.itemsize == 8
-        else converted(module, [block], np.dtype(np.int64), held)[0].view("u8")
+        else converted([block], np.dtype(np.int64), demand)[0].view("u8")
         for block in blocks
     ]
 

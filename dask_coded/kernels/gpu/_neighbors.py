@@ -13,9 +13,9 @@ from dask_coded.kernels.gpu._device import (
     cupy,
     launch,
     multiprocessors,
-    reserved,
     shared_device,
 )
+from dask_coded.kernels.gpu._memory import device_memory
 from dask_coded.kernels.gpu._source import Specialization
 from dask_coded.typing import AnyArray, Array
 
@@ -33,8 +33,10 @@ _WARP = 32
 _ACCESS = 16
 # Partial results whose pointers go by value; more come from a table in device memory.
 _MOST_BY_VALUE = 64
-# Values that one block selects from, and how many blocks a multiprocessor should have of them.
-_TILE, _BLOCKS_EACH = 8192, 2
+# Values that one block selects from at least, and at most: it counts them in 31 bits.
+_TILE, _LARGEST_TILE = 8192, 1 << 30
+# How many blocks a multiprocessor should have of them.
+_BLOCKS_EACH = 2
 # Selected values that a block sorts in shared memory; beyond, whole rows are sorted.
 _MOST_SELECTED = 2048
 _SMALLEST_CAPACITY = 32
@@ -101,31 +103,44 @@ def candidates(
     module = cupy()
     named = [("points", points), ("queries", queries), ("rows", rows), ("starts", starts)]
     n_pairs, made = len(rows), sum_dtype(points.dtype)
-    with shared_device(named), reserved(module, "candidates", n_pairs * made.itemsize, []):
-        points, queries = _with_dense_rows(module, points), _with_dense_rows(module, queries)
-        rows, starts = _indices(module, rows), _starts(module, starts)
-        out = module.empty((n_pairs,), made)
-        if not n_pairs:
-            return out
-        flag = module.zeros(1, np.uint32)
-        kernel = candidates_kernel(points.dtype, rows.dtype, _width(points, queries), squared)
-        arguments = _filled(
-            kernel,
-            points=points.data.ptr,
-            queries=queries.data.ptr,
-            rows=rows.data.ptr,
-            starts=starts.data.ptr,
-            out=out.data.ptr,
-            outside=flag.data.ptr,
-            n_points=len(points),
-            n_queries=len(queries),
-            n_pairs=n_pairs,
-            n_features=points.shape[1],
-            point_step=points.strides[0],
-            query_step=queries.strides[0],
-        )
-        launch(module, kernel, arguments, n_pairs * _WARP)
-        _check(flag, rows, len(points))
+    with shared_device(named), device_memory("candidates", n_pairs * made.itemsize) as demand:
+        return _candidates(module, points, queries, rows, starts, squared, demand)
+
+
+def _candidates(
+    module: Any,
+    points: AnyArray,
+    queries: AnyArray,
+    rows: AnyArray,
+    starts: AnyArray,
+    squared: bool,
+    demand: device_memory,
+) -> AnyArray:
+    n_pairs = len(rows)
+    points, queries = (_with_dense_rows(module, array, demand) for array in (points, queries))
+    rows, starts = _indices(module, rows, demand), _starts(module, starts, demand)
+    out = module.empty((n_pairs,), sum_dtype(points.dtype))
+    if not n_pairs:
+        return out
+    flag = module.zeros(1, np.uint32)
+    kernel = candidates_kernel(points.dtype, rows.dtype, _width(points, queries), squared)
+    arguments = _filled(
+        kernel,
+        points=points.data.ptr,
+        queries=queries.data.ptr,
+        rows=rows.data.ptr,
+        starts=starts.data.ptr,
+        out=out.data.ptr,
+        outside=flag.data.ptr,
+        n_points=len(points),
+        n_queries=len(queries),
+        n_pairs=n_pairs,
+        n_features=points.shape[1],
+        point_step=points.strides[0],
+        query_step=queries.strides[0],
+    )
+    launch(module, kernel, arguments, n_pairs * _WARP)
+    _check(flag, rows, len(points))
     return out
 
 
@@ -141,41 +156,52 @@ def fuse_distances(
     module = cupy()
     named = [(f"partial result {index}", partial) for index, partial in enumerate(partials)]
     named += [("rows", rows), ("starts", starts), ("norms", point_norms), ("norms", query_norms)]
+    n_pairs, made = len(rows), sum_dtype(partials[0].dtype)
+    with shared_device(named), device_memory("fuse_distances", n_pairs * made.itemsize) as demand:
+        return _fuse(module, weights, partials, (point_norms, query_norms), rows, starts, demand)
+
+
+def _fuse(
+    module: Any,
+    weights: Array,
+    partials: Sequence[AnyArray],
+    norms: tuple[AnyArray, AnyArray],
+    rows: AnyArray,
+    starts: AnyArray,
+    demand: device_memory,
+) -> AnyArray:
     dtype, n_pairs = partials[0].dtype, len(rows)
-    made = sum_dtype(dtype)
-    with shared_device(named), reserved(module, "fuse_distances", n_pairs * made.itemsize, []):
-        partials = [module.ascontiguousarray(partial) for partial in partials]
-        rows, starts = _indices(module, rows), _starts(module, starts)
-        point_norms, query_norms = (
-            module.ascontiguousarray(norms.astype(np.float64, copy=False))
-            for norms in (point_norms, query_norms)
-        )
-        out = module.empty((n_pairs,), made)
-        if not n_pairs:
-            return out
-        flag = module.zeros(1, np.uint32)
-        by_value = len(partials) <= _MOST_BY_VALUE
-        kernel = fuse_kernel(len(partials) if by_value else 0, dtype, rows.dtype)
-        pointers = np.array([partial.data.ptr for partial in partials], np.uint64)
-        table = None if by_value else module.asarray(pointers)
-        factors = None if by_value else module.asarray(np.asarray(weights, np.float64))
-        arguments = _filled(
-            kernel,
-            inputs=len(partials),
-            rows=rows.data.ptr,
-            starts=starts.data.ptr,
-            point_norms=point_norms.data.ptr,
-            query_norms=query_norms.data.ptr,
-            out=out.data.ptr,
-            outside=flag.data.ptr,
-            n_points=len(point_norms),
-            n_queries=len(query_norms),
-            n_pairs=n_pairs,
-        )
-        arguments["in"] = pointers if table is None else table.data.ptr
-        arguments["weights"] = weights if factors is None else factors.data.ptr
-        launch(module, kernel, arguments, n_pairs)
-        _check(flag, rows, len(point_norms))
+    partials = [_contiguous(module, partial, dtype, demand) for partial in partials]
+    rows, starts = _indices(module, rows, demand), _starts(module, starts, demand)
+    point_norms, query_norms = (
+        _contiguous(module, array, np.dtype(np.float64), demand) for array in norms
+    )
+    out = module.empty((n_pairs,), sum_dtype(dtype))
+    if not n_pairs:
+        return out
+    flag = module.zeros(1, np.uint32)
+    by_value = len(partials) <= _MOST_BY_VALUE
+    kernel = fuse_kernel(len(partials) if by_value else 0, dtype, rows.dtype)
+    pointers = np.array([partial.data.ptr for partial in partials], np.uint64)
+    table = None if by_value else module.asarray(pointers)
+    factors = None if by_value else module.asarray(np.asarray(weights, np.float64))
+    arguments = _filled(
+        kernel,
+        inputs=len(partials),
+        rows=rows.data.ptr,
+        starts=starts.data.ptr,
+        point_norms=point_norms.data.ptr,
+        query_norms=query_norms.data.ptr,
+        out=out.data.ptr,
+        outside=flag.data.ptr,
+        n_points=len(point_norms),
+        n_queries=len(query_norms),
+        n_pairs=n_pairs,
+    )
+    arguments["in"] = pointers if table is None else table.data.ptr
+    arguments["weights"] = weights if factors is None else factors.data.ptr
+    launch(module, kernel, arguments, n_pairs)
+    _check(flag, rows, len(point_norms))
     return out
 
 
@@ -185,26 +211,47 @@ def top_k(values: AnyArray, k: int, starts: AnyArray | None) -> tuple[AnyArray, 
     named = [("values", values)] + ([] if starts is None else [("starts", starts)])
     n_rows = len(values) if starts is None else len(starts) - 1
     n_bytes = n_rows * k * (values.dtype.itemsize + 8)
-    with shared_device(named), reserved(module, "top_k", n_bytes, []):
-        if starts is not None:
-            starts = _starts(module, starts)
-            values = module.ascontiguousarray(values)
-        else:
-            values = _with_dense_rows(module, values)
-        if not n_rows:
-            return module.empty((0, k), values.dtype), module.empty((0, k), np.int64)
-        if k > _MOST_SELECTED:
-            return _sorted(module, values, k, starts)
-        length = len(values) if starts is not None else values.shape[1]
-        tile = length
-        if starts is None and length > _TILE:
-            # Few long rows are cut, so that every multiprocessor has some.
-            wanted = max(_BLOCKS_EACH * multiprocessors(module) // n_rows, 1)
-            tile = max(-(-length // wanted), _TILE, 4 * k)
-        found = _select(module, values, None, starts, n_rows, k, tile)
-        if tile < length:
-            found = _select(module, found[0], found[1], None, n_rows, k, found[0].shape[1])
+    with shared_device(named), device_memory("top_k", n_bytes) as demand:
+        return _top_k(module, values, k, starts, n_rows, demand)
+
+
+def _top_k(
+    module: Any,
+    values: AnyArray,
+    k: int,
+    starts: AnyArray | None,
+    n_rows: int,
+    demand: device_memory,
+) -> tuple[AnyArray, AnyArray]:
+    if starts is not None:
+        starts = _starts(module, starts, demand)
+        values = _contiguous(module, values, values.dtype, demand)
+    else:
+        values = _with_dense_rows(module, values, demand)
+    if not n_rows:
+        return module.empty((0, k), values.dtype), module.empty((0, k), np.int64)
+    if starts is not None and n_rows == 1:
+        values, starts = values.reshape(1, -1), None
+    if k > _MOST_SELECTED:
+        demand.add(values.size * (values.dtype.itemsize + 8))
+        return _sorted(module, values, k, starts)
+    length = values.shape[-1]
+    if starts is not None and length > _TILE:
+        length = int((starts[1:] - starts[:-1]).max())
+    tile = _tile(length, n_rows, k, multiprocessors(module))
+    n_tiles = max(-(-length // tile), 1)
+    if n_tiles > 1:
+        demand.add(n_rows * n_tiles * k * (values.dtype.itemsize + 8))
+    found = _select(module, values, None, starts, n_rows, k, tile, n_tiles)
+    if n_tiles > 1:
+        found = _select(module, *found, None, n_rows, k, n_tiles * k, 1)
     return found
+
+
+def _tile(length: int, n_rows: int, k: int, n_multiprocessors: int) -> int:
+    """Values for one block: few long rows are cut, so that every multiprocessor has some."""
+    wanted = max(_BLOCKS_EACH * n_multiprocessors // n_rows, 1)
+    return min(max(-(-length // wanted), _TILE, 4 * k), _LARGEST_TILE)
 
 
 def _select(
@@ -215,10 +262,9 @@ def _select(
     n_rows: int,
     k: int,
     tile: int,
+    n_tiles: int,
 ) -> tuple[AnyArray, AnyArray]:
     """The k smallest of each tile of each row, tile after tile."""
-    columns = values.shape[-1]
-    n_tiles = 1 if starts is not None else max(-(-columns // max(tile, 1)), 1)
     kernel = top_k_kernel(values.dtype, k)
     best = module.empty((n_rows, n_tiles * k), values.dtype)
     positions = module.empty((n_rows, n_tiles * k), np.int64)
@@ -230,9 +276,9 @@ def _select(
         out_values=best.data.ptr,
         out_ids=positions.data.ptr,
         n_rows=n_rows,
-        n_columns=columns,
+        n_columns=values.shape[-1],
         step=values.strides[0],
-        tile=max(tile, 1),
+        tile=tile,
         n_tiles=n_tiles,
         k=k,
     )
@@ -281,20 +327,29 @@ def _filled(kernel: Specialization, **values: Any) -> Any:
     return arguments
 
 
-def _with_dense_rows(module: Any, matrix: AnyArray) -> AnyArray:
+def _with_dense_rows(module: Any, matrix: AnyArray, demand: device_memory) -> AnyArray:
     """The matrix, or a copy, with the elements of each row next to each other."""
     dense = matrix.shape[1] <= 1 or matrix.strides[1] == matrix.dtype.itemsize
-    return matrix if dense else module.ascontiguousarray(matrix)
+    return matrix if dense else _contiguous(module, matrix, matrix.dtype, demand)
 
 
-def _indices(module: Any, rows: AnyArray) -> AnyArray:
+def _indices(module: Any, rows: AnyArray, demand: device_memory) -> AnyArray:
     """int32 or int64, one after the other."""
     kept = rows.dtype.kind == "i" and rows.dtype.itemsize >= 4
-    return module.ascontiguousarray(rows if kept else rows.astype(np.int64))
+    return _contiguous(module, rows, rows.dtype if kept else np.dtype(np.int64), demand)
 
 
-def _starts(module: Any, starts: AnyArray) -> AnyArray:
-    return module.ascontiguousarray(starts.astype(np.int64, copy=False))
+def _starts(module: Any, starts: AnyArray, demand: device_memory) -> AnyArray:
+    return _contiguous(module, starts, np.dtype(np.int64), demand)
+
+
+def _contiguous(
+    module: Any, array: AnyArray, dtype: np.dtype[Any], demand: device_memory
+) -> AnyArray:
+    """The array itself, or a copy that is counted."""
+    if array.dtype != dtype or not array.flags.c_contiguous:
+        demand.add(array.size * dtype.itemsize)
+    return module.ascontiguousarray(array.astype(dtype, copy=False))
 
 
 def _width(*matrices: AnyArray) -> int:

@@ -9,6 +9,7 @@ from dask_coded.kernels.gpu._arithmetic import Arithmetic
 from dask_coded.kernels.gpu._combining import MAX_DIMS, plan, point_to_table, row_passes
 from dask_coded.kernels.gpu._device import launch, parameter_bytes
 from dask_coded.kernels.gpu._geometry import geometry_of, shadow
+from dask_coded.kernels.gpu._memory import device_memory
 from dask_coded.kernels.gpu._routes import RouteCase, is_stacked, route_of, sum_by_cublas
 from dask_coded.typing import AnyArray, Array
 
@@ -20,6 +21,7 @@ def sum_blocks(
     arithmetic: Arithmetic,
     sources: Sequence[AnyArray],
     targets: Sequence[AnyArray],
+    demand: device_memory,
     outside: int = 0,
 ) -> None:
     """Write all sums; sources have one dtype, targets one, and all one shape other than empty.
@@ -32,9 +34,8 @@ def sum_blocks(
         # Blocks that no row of this pass wants are not read.
         columns = np.flatnonzero((weights != 0).any(axis=0)).tolist() or [0]
         part = arithmetic._replace(weights=np.ascontiguousarray(weights[:, columns]))
-        _sum_rows(
-            module, part, [sources[column] for column in columns], targets[rows], outside, limit
-        )
+        chosen = [sources[column] for column in columns]
+        _sum_rows(module, part, chosen, targets[rows], demand, outside, limit)
 
 
 def _sum_rows(
@@ -42,6 +43,7 @@ def _sum_rows(
     arithmetic: Arithmetic,
     sources: Sequence[AnyArray],
     targets: Sequence[AnyArray],
+    demand: device_memory,
     outside: int,
     limit: int,
 ) -> None:
@@ -51,6 +53,8 @@ def _sum_rows(
     made = plan(arithmetic, geometry, dtypes, outside, limit) if geometry.dims <= MAX_DIMS else None
     if made is None:
         # Too many axes, or strides of too many blocks: plain copies have one axis and no strides.
+        strided = [array for array in (*sources, *targets) if not array.flags.c_contiguous]
+        demand.add(sum(array.nbytes for array in strided))
         sources = [module.ascontiguousarray(array) for array in sources]
         targets = [
             array if array.flags.c_contiguous else module.empty(array.shape, array.dtype)
@@ -70,7 +74,7 @@ def _sum_rows(
 
 
 def sums_by_route(
-    module: Any, weights: Array, sources: Sequence[AnyArray]
+    module: Any, weights: Array, sources: Sequence[AnyArray], demand: device_memory
 ) -> list[AnyArray] | None:
     """The sums by cuBLAS where the rule of routes says so, else None."""
     first = sources[0]
@@ -83,4 +87,6 @@ def sums_by_route(
     case = RouteCase(len(sources), len(weights), first.dtype, first.size, stacked)
     if route_of(case) != "cublas":
         return None
+    if not stacked:
+        demand.add(len(sources) * first.nbytes)
     return sum_by_cublas(module, weights, sources, stacked)

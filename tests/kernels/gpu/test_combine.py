@@ -9,7 +9,11 @@ import pytest
 from dask_coded.fields import COMPLEX, PAIRED, REAL, Field
 from dask_coded.kernels import combine, warm_up
 from dask_coded.kernels.gpu import use_route
+from dask_coded.kernels.gpu._arithmetic import wrapping
+from dask_coded.kernels.gpu._combining import plan
+from dask_coded.kernels.gpu._geometry import Geometry
 from dask_coded.kernels.gpu.emulation import emulated_cupy, host_compiler
+from dask_coded.kernels.gpu.emulation._host import load_emulated
 
 pytestmark = pytest.mark.skipif(
     host_compiler() is None, reason="emulation: no g++ with C++20 threads here"
@@ -215,6 +219,48 @@ def test_writes_into_out_of_any_layout(cupy: Any) -> None:
     found = combine(weights, [cupy.asarray(block) for block in data], out=out)
     assert all(array is own for array, own in zip(found, out, strict=True))
     agree(weights, data, found)
+
+
+@pytest.mark.parametrize("dtype", ["c8", "c16"])
+@pytest.mark.parametrize("weights", [[[2j, 3], [0, 1]], [[2, 3], [0, 0]]])
+def test_complex_views_that_start_between_two_elements(cupy: Any, dtype: str, weights: Any) -> None:
+    """A kernel takes a complex number in one access, which such an address does not allow."""
+    stream = np.random.default_rng(11)
+    parts = [normal(stream, np.dtype(dtype).type(0).real.dtype, 13) for _ in range(2)]
+    data = [array[1:].view(dtype) for array in parts]
+    placed = [cupy.asarray(array) for array in parts]
+    out = [cupy.zeros((13,), parts[0].dtype)[1:].view(dtype) for _ in range(2)]
+    blocks = [array[1:].view(dtype) for array in placed]
+    assert blocks[0].data.ptr % np.dtype(dtype).itemsize
+    cupy.standin.recorded = []
+    agree(weights, data, combine(weights, blocks, field=COMPLEX))
+    found = combine(weights, blocks, field=COMPLEX, out=out)
+    assert found[0] is out[0]
+    agree(weights, data, found)
+    for launch in cupy.standin.recorded:
+        pointers = [*launch.job.arguments["in"].ravel(), *launch.job.arguments["out"].ravel()]
+        assert not any(int(pointer) % np.dtype(dtype).itemsize for pointer in pointers)
+
+
+@pytest.mark.parametrize("axis", [2**32, 2**32 + 5, 2**33])
+def test_axes_longer_than_32_bits_are_walked(axis: int) -> None:
+    """Only a few elements are summed, as if they were the first of so many."""
+    data = np.arange(40, dtype=np.uint8)
+    made = np.zeros(20, np.uint8)
+    pointers = [array.__array_interface__["data"][0] for array in (data, made)]
+    launch = plan(
+        wrapping(np.array([[3]]), data.dtype),
+        Geometry(pointers, (axis,), [2, 1]),
+        (data.dtype, data.dtype),
+        0,
+        4096,
+    )
+    assert launch is not None
+    assert launch.arguments["length"] == axis
+    launch.arguments["length"] = made.size
+    run = load_emulated(launch.specialization.source(), "combine")
+    run(1, 32, False, launch.arguments.ctypes.data)
+    np.testing.assert_array_equal(made, 3 * data[::2])
 
 
 def test_empty_blocks_and_no_outputs(cupy: Any) -> None:

@@ -17,6 +17,7 @@ from dask_coded.errors import (
     WeightsError,
 )
 from dask_coded.kernels import candidate_distances, candidate_products, fuse_distances, top_k
+from dask_coded.kernels.gpu import _neighbors
 from dask_coded.kernels.gpu.emulation import emulated_cupy, host_compiler
 
 Place = Callable[[Any], Any]
@@ -164,6 +165,45 @@ def test_rows_of_several_lengths(place: Place) -> None:
         expected = by_sorting(values[None, first:last], 7)
         np.testing.assert_array_equal(best[row], expected[0][0])
         np.testing.assert_array_equal(positions[row], expected[1][0])
+
+
+@pytest.mark.parametrize("lengths", [[20_001, 5, 0], [3, 17_000], [18_000], [9000, 9001, 9002]])
+def test_long_rows_of_several_lengths_are_cut(place: Place, lengths: list[int]) -> None:
+    stream = np.random.default_rng(5)
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    values = stream.integers(0, 3000, starts[-1]).astype("f4")
+    values[: lengths[0] // 2] = np.inf
+    best, positions = (host(array) for array in top_k(place(values), 20, place(starts)))
+    for row, (first, last) in enumerate(pairwise(starts)):
+        expected = by_sorting(values[None, first:last], 20)
+        np.testing.assert_array_equal(best[row], expected[0][0])
+        np.testing.assert_array_equal(positions[row], expected[1][0])
+
+
+def test_no_block_selects_from_more_than_it_can_count() -> None:
+    for rows in (1, 3, 10**6):
+        for length in (1, 2**31 - 1, 2**31, 2**40):
+            assert 1 <= _neighbors._tile(length, rows, 2048, 132) <= 2**30
+
+
+def test_ragged_rows_beyond_the_largest_tile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a small largest tile: every launch keeps to it, and the positions are those of rows."""
+    if host_compiler() is None:
+        pytest.skip("emulation: no g++ with C++20 threads here")
+    monkeypatch.setattr(_neighbors, "_LARGEST_TILE", 100)
+    monkeypatch.setattr(_neighbors, "_TILE", 60)
+    values = np.random.default_rng(6).integers(0, 9, 700).astype("f4")
+    starts = np.array([0, 350, 351, 351, 700])
+    with emulated_cupy() as cupy:
+        cupy.standin.recorded = []
+        best, positions = top_k(cupy.asarray(values), 7, cupy.asarray(starts))
+        first, *_ = cupy.standin.recorded
+        assert first.job.arguments["tile"] <= 100
+        assert first.job.arguments["n_tiles"] == 4
+    for row, (begin, end) in enumerate(pairwise(starts)):
+        expected = by_sorting(values[None, begin:end], 7)
+        np.testing.assert_array_equal(best.get()[row], expected[0][0])
+        np.testing.assert_array_equal(positions.get()[row], expected[1][0])
 
 
 def test_rows_that_are_not_contiguous(place: Place) -> None:

@@ -48,8 +48,8 @@ struct Place {
   __device__ __forceinline__ Place(const Arguments& a, i64 start)
   {
     for (int axis = DIMS - 1; axis >= 0; --axis) {
-      // Divisions of 64 bits cost several times those of 32.
-      if ((u64)start >> 32) {
+      // A device divides 32 bits in fewer instructions than 64, and most arrays are that small.
+      if (((u64)start | (u64)a.shape[axis]) >> 32) {
         index[axis] = start % a.shape[axis];
         start /= a.shape[axis];
       } else {

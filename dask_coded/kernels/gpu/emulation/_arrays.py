@@ -209,6 +209,8 @@ class DeviceArray:
         return self._view(self._host.transpose(*axes))
 
     T = property(transpose)
+    real = property(lambda self: self._view(self._host.real))
+    imag = property(lambda self: self._view(self._host.imag))
 
     def view(self, dtype: Any) -> Any:
         return self._view(self._host.view(dtype))
@@ -231,6 +233,10 @@ class DeviceArray:
     def __lt__(self, other: Any) -> Any:
         self._near()
         return self.placed(np.asarray(self._host < plain(other)))
+
+    def __sub__(self, other: Any) -> Any:
+        self._near()
+        return self.placed(np.asarray(self._host - plain(other)))
 
     def any(self) -> Any:
         self._near()
