@@ -48,12 +48,15 @@ def encode(
     adjoint
         Products with the transpose, ``A.T @ y`` or ``A.H @ y``, matter as much as ``A @ x``: cut
         the matrix along its longer side, which is best for both. They are there in any case, from
-        the same shares.
+        the same shares. With `verify` the rows are cut, whichever side is longer.
     tolerance
-        Of products, as in :func:`dask_coded.coded_matmul`.
+        Of products, as in :func:`dask_coded.coded_matmul`. Shares have the precision of the matrix:
+        products of float32 with float64 are float64, but where they are decoded not more accurate
+        than float32, and a tolerance below its eps waits for the shares that are rows.
     verify
         Compare results in every product ``A @ x``, as in :func:`dask_coded.coded_matmul`;
-        :meth:`EncodedArray.verified` does the same later.
+        :meth:`EncodedArray.verified` does the same later. Products with the transpose are not
+        compared, and refused until ``A.verified(None)`` says that they need not be.
 
     Returns
     -------
@@ -68,6 +71,13 @@ def encode(
         If `code` and `parity` are both given, or do not fit the cluster.
     UnsupportedDtypeError
         If the dtype has no arithmetic in which to encode.
+
+    Notes
+    -----
+    Integers stay exact, in products with integers as NumPy's wrap. Parity of less than 64 bits is
+    held wider than the matrix, and serves products with floats too. That of int64 and uint64 is a
+    sum modulo 2**64: products with floats are refused, for which ``encode(a.astype(float))`` or a
+    code of copies such as :class:`~dask_coded.codes.Replication` is right.
 
     Examples
     --------
@@ -85,7 +95,8 @@ def encode(
             parity = max(parity, Verification.asked(verify, inner=1).wrong + parity)
     workers = worker_count(current_client())
     tolerance = default_tolerance(a.dtype) if tolerance is None else float(tolerance)
-    if adjoint and a.shape[1] > a.shape[0]:
+    # Results are compared in products with the matrix whose rows are encoded.
+    if adjoint and verify is None and a.shape[1] > a.shape[0]:
         rows = _encoded(a.conj().T, code, parity, workers, tolerance)
         return EncodedArray(rows, flipped=True).verified(verify)
     return EncodedArray(_encoded(a, code, parity, workers, tolerance)).verified(verify)
@@ -156,16 +167,14 @@ def _encoded(
                     "use an MDS code, or a number of rows that it divides"
                 )
         stripe = Stripe(own, tuple(rows))
-        heights = (*rows, *[stripe.parity_rows] * (own.n_shares - own.k))
-        shapes = tuple((height, columns) for height in heights)
         index = len(stripes)
         tasks.update(
             encoded_rows(
                 own,
                 [(a.name, first + row, 0) for row in range(len(rows))],
                 [(name, index, share) for share in range(own.n_shares)],
-                shapes=shapes,
-                dtype=str(a.dtype),
+                shapes=tuple((height, columns) for height in stripe.heights),
+                dtypes=tuple(map(str, stripe.dtypes(a.dtype))),
             )
         )
         stripes.append(stripe)

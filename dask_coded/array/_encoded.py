@@ -156,7 +156,10 @@ class EncodedArray(DaskMethodsMixin):  # type: ignore[misc]
         return persisted  # type: ignore[no-any-return]
 
     def verified(self, verify: Verify | None) -> "EncodedArray":
-        """The same shares, whose results are compared in every product ``A @ x``.
+        """The same shares, whose results are compared in every product with encoded rows.
+
+        That is ``A @ x``, or ``A.H @ y`` where the matrix is cut along its columns, as `repr` says;
+        products from the other side are refused.
 
         The length of each row is computed once, and kept with the shares by :meth:`persist`.
 
@@ -232,8 +235,8 @@ class EncodedArray(DaskMethodsMixin):  # type: ignore[misc]
             if self.rows.verify is not None:
                 raise UnsupportedOperationError(
                     "results are compared in products with the matrix whose rows are encoded, not "
-                    "with its transpose; encode(a.T, verify=...) for those, or use "
-                    "A.verified(None)"
+                    "with its transpose; use A.verified(None) @ x, which trusts them, or encode "
+                    "the transpose with verify and without adjoint"
                 )
             # Without a cluster nothing is late, and nobody would stop the helpers.
             return adjoint_product(self.rows, x, coded=client is not None)

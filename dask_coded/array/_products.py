@@ -1,7 +1,8 @@
 """Products of encoded rows with plain operands, from either side."""
 
 import itertools
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
 
@@ -13,7 +14,7 @@ from dask_coded.array._chunks import as_dask, check_comparable, on_device
 from dask_coded.array._stripes import EncodedRows
 from dask_coded.cluster import sliced_adjoint, sliced_matmul
 from dask_coded.codes import protects
-from dask_coded.errors import ParameterError
+from dask_coded.errors import ParameterError, UnsupportedDtypeError
 from dask_coded.graph import (
     AdjointTerms,
     MatmulGroups,
@@ -51,7 +52,7 @@ def product(rows: EncodedRows, x: Any) -> da.Array:
     most = max(stripe.code.n_shares for stripe in rows.stripes)
     if lazy and len(x.chunks[0]) > most:
         x = x.rechunk({0: -(-rows.columns // most)}, method="tasks")
-    dtype = np.result_type(rows.dtype, x.dtype)
+    dtype = _product_dtype(rows, x)
     # The values of an array of a device would be fetched for a name that depends on them.
     token = uuid4().hex if on_device(x) else tokenize(rows.name, x, rows.tolerance, rows.verify)
     name = f"coded-matmul-{token}"
@@ -74,6 +75,7 @@ def product(rows: EncodedRows, x: Any) -> da.Array:
             chunks=(stripe.rows,) if columns is None else (stripe.rows, columns),
             first_row=first,
             verify=rows.verify,
+            eps=rows.eps,
         )
         known = rows.lengths(index) if rows.verify is not None and dtype.kind in "fc" else []
         a = {(0, s, 0): reference(key) for s, key in enumerate(rows.tiles(index))}
@@ -87,7 +89,7 @@ def product(rows: EncodedRows, x: Any) -> da.Array:
                 groups,
                 lambda place, a=a: a,
                 lambda place, b=b: b,
-                PlainArithmetic(sliced_matmul, str(dtype)),
+                PlainArithmetic(_InItsDtype(sliced_matmul, str(dtype)), str(dtype)),
                 {(0, share): reference(key) for share, key in enumerate(known)},
             )
         )
@@ -95,6 +97,34 @@ def product(rows: EncodedRows, x: Any) -> da.Array:
     graph = layered(name, tasks, [rows, *([x] if lazy else [])])
     chunks = (rows.row_chunks,) if columns is None else (rows.row_chunks, columns)
     return rows.array(graph, name, chunks, dtype)
+
+
+def _product_dtype(rows: EncodedRows, x: Any) -> np.dtype[Any]:
+    dtype = np.result_type(rows.dtype, x.dtype)
+    if dtype.kind not in "iu" and rows.wraps:
+        raise UnsupportedDtypeError(
+            f"the matrix is {rows.dtype}, whose parity is a sum modulo 2**{8 * rows.dtype.itemsize}"
+            f"; its products with {x.dtype} are {dtype}, where nothing wraps, and could not be "
+            f"decoded. Use encode(a.astype({str(dtype)!r}), ...), or a code of copies such as "
+            "Replication"
+        )
+    return dtype
+
+
+@dataclass(frozen=True)
+class _InItsDtype:
+    """A product of integers in the dtype of the output, where parity is wider than the matrix.
+
+    Modulo a power of two it may be: NumPy would make floats of int64 and uint64.
+    """
+
+    product: Callable[[AnyArray, AnyArray], AnyArray]
+    dtype: str
+
+    def __call__(self, a: AnyArray, b: AnyArray) -> AnyArray:
+        if np.dtype(self.dtype).kind in "iu" and np.result_type(a.dtype, b.dtype) != self.dtype:
+            a = a.astype(self.dtype)
+        return self.product(a, b)
 
 
 def _operand(x: Any, column: int) -> Any:
@@ -121,7 +151,7 @@ def adjoint_product(rows: EncodedRows, y: Any, *, coded: bool) -> da.Array:
         y = _dealt(y, rows.row_chunks)
     elif y.chunks[0] != rows.row_chunks:
         y = y.rechunk({0: rows.row_chunks}, method="tasks")
-    dtype = np.result_type(rows.dtype, y.dtype)
+    dtype = _product_dtype(rows, y)
     name = f"coded-adjoint-{tokenize(rows.name, y, rows.tolerance, coded)}"
     places = [()] if y.ndim == 1 else [(column,) for column in range(len(y.chunks[1]))]
     tasks: dict[Any, Any] = {}
@@ -137,7 +167,8 @@ def adjoint_product(rows: EncodedRows, y: Any, *, coded: bool) -> da.Array:
                 shape=(rows.columns, *width),
                 dtype=str(dtype),
                 tolerance=rows.tolerance,
-                product=sliced_adjoint,
+                product=_InItsDtype(sliced_adjoint, str(dtype)),
+                eps=rows.eps,
             )
             first = len(added)
             pieces = {b: (y.name, first + b, *place) for b in range(len(stripe.rows))}
@@ -170,8 +201,7 @@ def verified_rows(rows: EncodedRows, verify: Verify | None) -> EncodedRows:
     if verify is None:
         return replace(rows, verify=None)
     check_comparable(rows.meta, verify)
-    eps = float(np.finfo(rows.dtype).eps) if rows.dtype.kind in "fc" else 0.0
-    asked = Verification.asked(verify, rows.columns, eps)
+    asked = Verification.asked(verify, rows.columns, rows.eps or 0.0)
     for stripe in rows.stripes:
         if not protects(stripe.code, range(stripe.code.n_shares), asked.wrong):
             raise ParameterError(

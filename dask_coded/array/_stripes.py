@@ -14,6 +14,10 @@ from dask_coded.typing import AnyArray
 
 __all__ = ["EncodedRows", "Stripe"]
 
+#: What sums of narrower integers are held in: signed, as those of unsigned ones fit in, too, and
+#: NumPy knows no integers that hold both uint64 and any signed ones.
+_WIDER = (np.int16, np.int32, np.int64)
+
 
 @dataclass(frozen=True)
 class Stripe:
@@ -24,10 +28,45 @@ class Stripe:
     """Rows of each data tile."""
 
     @property
+    def heights(self) -> tuple[int, ...]:
+        """Rows of each tile, parity included."""
+        return (*self.rows, *[self.parity_rows] * (self.code.n_shares - self.code.k))
+
+    @property
     def parity_rows(self) -> int:
         """Rows of each parity tile: those of the longest data tile, made even to be paired."""
         rows = max(self.rows)
         return rows + rows % 2 if self.code.field == PAIRED else rows
+
+    def dtypes(self, dtype: np.dtype[Any]) -> tuple[np.dtype[Any], ...]:
+        """dtype of each tile of a matrix of this dtype.
+
+        Parity of integers is wide enough for its sums, so that it is the same mixture of rows to
+        operands of every dtype; 64 bits are all there are.
+        """
+        if dtype.kind not in "iu":
+            return (dtype,) * self.code.n_shares
+        sizes = np.abs(self.code.generator())
+        weight = float(sizes.sum(axis=1).max())
+        fitting = (wide for wide in _WIDER if weight * _largest(dtype) <= np.iinfo(wide).max)
+        wide = np.dtype(next(fitting, dtype))
+        return tuple(dtype if copied else wide for copied in self._copied())
+
+    def wraps(self, dtype: np.dtype[Any]) -> bool:
+        """Whether parity of a matrix of this dtype may be a sum modulo a power of two only."""
+        mixes = not all(self._copied())
+        return dtype.kind in "iu" and mixes and all(own == dtype for own in self.dtypes(dtype))
+
+    def _copied(self) -> list[bool]:
+        """Whether each share is a block as it is."""
+        generator = self.code.generator()
+        alone = np.count_nonzero(generator, axis=1) == 1
+        return (alone & (generator == 1).any(axis=1)).tolist()  # type: ignore[no-any-return]
+
+
+def _largest(dtype: np.dtype[Any]) -> int:
+    limits = np.iinfo(dtype)
+    return max(-int(limits.min), int(limits.max))
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +81,7 @@ class EncodedRows:
     """In row order."""
     columns: int
     meta: AnyArray
-    """An empty array of the type and dtype of the tiles."""
+    """An empty array of the type of the tiles and the dtype of the matrix."""
     tolerance: float
     verify: Verification | None = None
     """How products deal with wrong results; the graph then has the lengths of all rows, too."""
@@ -60,11 +99,21 @@ class EncodedRows:
     @property
     def nbytes(self) -> int:
         """Bytes of all shares, parity included."""
-        rows = sum(
-            sum(stripe.rows) + stripe.parity_rows * (stripe.code.n_shares - stripe.code.k)
+        return self.columns * sum(
+            height * dtype.itemsize
             for stripe in self.stripes
+            for height, dtype in zip(stripe.heights, stripe.dtypes(self.dtype), strict=True)
         )
-        return rows * self.columns * self.dtype.itemsize
+
+    @property
+    def wraps(self) -> bool:
+        """Whether the parity is right for products in integers only; see :meth:`Stripe.wraps`."""
+        return any(stripe.wraps(self.dtype) for stripe in self.stripes)
+
+    @property
+    def eps(self) -> float | None:
+        """Precision in which the shares were rounded; None if they are exact."""
+        return float(np.finfo(self.dtype).eps) if self.dtype.kind in "fc" else None
 
     def tiles(self, stripe: int) -> list[Any]:
         """Keys of all shares of a stripe."""

@@ -7,7 +7,6 @@ from math import ceil
 from statistics import median
 from typing import TYPE_CHECKING
 
-import numpy as np
 from dask.typing import Key
 
 from dask_coded.cluster._policy import GroupView
@@ -181,7 +180,7 @@ class Group:
             decode_cost=_LATENCY + nbytes / health.bandwidth,
             suspect_since=min(since, default=None),
             tolerance=self.spec.tolerance,
-            eps=self._eps(),
+            eps=self.spec.rounding,
             wrong=None if self.spec.verify is None else self.spec.verify.wrong,
         )
 
@@ -232,10 +231,6 @@ class Group:
             and ts.state in ("waiting", "processing", "queued")
             and (ts.processing_on is None or ts.processing_on.address not in health.suspects)
         )
-
-    def _eps(self) -> float:
-        dtype = np.dtype(self.spec.dtype or np.float64)
-        return float(np.finfo(dtype).eps) if dtype.kind in "fc" else float(np.finfo(float).eps)
 
 
 def addresses(ts: "TaskState") -> frozenset[str]:

@@ -54,6 +54,8 @@ class AdjointTerms:
         See :class:`GroupSpec`.
     product
         ``(a, y) -> a.T @ y.conj()``, without conjugating again what comes out.
+    eps
+        Of the tiles; see :class:`GroupSpec`.
     """
 
     label: str
@@ -64,6 +66,7 @@ class AdjointTerms:
     dtype: str
     tolerance: float
     product: Adjoint
+    eps: float | None = None
 
 
 def adjoint_terms(
@@ -118,6 +121,7 @@ def adjoint_terms(
             shapes=(terms.shape,) * code.k,
             dtype=terms.dtype,
             cohort=terms.label,
+            eps=terms.eps,
         )
     return tasks
 

@@ -32,6 +32,8 @@ def group_tasks(
     at_rest: bool = False,
     cohort: str | None = None,
     verify: Verification | None = None,
+    dtypes: tuple[str, ...] | None = None,
+    eps: float | None = None,
 ) -> dict[Key, Task]:
     """Tasks of one group.
 
@@ -55,13 +57,15 @@ def group_tasks(
     verify
         How to deal with wrong results. The shares' work then gives measured results, and the
         outputs are parts of one task that has compared them.
+    dtypes, eps
+        Of the outputs one by one, and of the shares; see :class:`GroupSpec`.
     """
     exists = [True] * len(outputs) if wanted is None else list(wanted)
     if verify is not None:
         bundle = (f"{parity_name}-verified", group)
         shares = tuple((parity_name, group, share) for share in range(code.n_shares))
         spec = GroupSpec(
-            group, code, shares, (bundle,), tolerance, shapes, dtype=dtype, verify=verify
+            group, code, shares, (bundle,), tolerance, shapes, dtype=dtype, verify=verify, eps=eps
         )
         tasks: dict[Key, Task] = {bundle: DecodeTask(bundle, spec=spec)}
         for key, (func, args) in zip(shares, work, strict=True):
@@ -77,7 +81,17 @@ def group_tasks(
             held.add(share)
             keys[share] = outputs[output]
     spec = GroupSpec(
-        group, code, tuple(keys), tuple(outputs), tolerance, shapes, dtype, at_rest, cohort
+        group,
+        code,
+        tuple(keys),
+        tuple(outputs),
+        tolerance,
+        shapes,
+        dtype,
+        at_rest,
+        cohort,
+        dtypes=dtypes,
+        eps=eps,
     )
     tasks = {}
     for share, (func, args) in enumerate(work):

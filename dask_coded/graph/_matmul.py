@@ -57,6 +57,8 @@ class MatmulGroups:
         Row index of the first output chunk.
     verify
         How to deal with wrong results; None trusts them.
+    eps
+        Of the shares; see :class:`GroupSpec`.
     """
 
     name: str
@@ -74,6 +76,7 @@ class MatmulGroups:
     label: str | None = None
     first_row: int = 0
     verify: Verification | None = None
+    eps: float | None = None
 
     @property
     def ndim(self) -> int:
@@ -199,5 +202,6 @@ def _add_group(
             shapes=tuple(shapes) if len(shapes) == len(outputs) else None,
             dtype=groups.dtype,
             verify=groups.verify,
+            eps=groups.eps,
         )
     )

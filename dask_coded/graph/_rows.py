@@ -36,7 +36,7 @@ def encoded_rows(
     shares: Sequence[Key],
     *,
     shapes: tuple[Shape, ...],
-    dtype: str,
+    dtypes: tuple[str, ...],
 ) -> dict[Key, Task]:
     """Tasks of all shares of one stripe.
 
@@ -53,8 +53,8 @@ def encoded_rows(
         Key of every share.
     shapes
         Of every share.
-    dtype
-        Of the matrix.
+    dtypes
+        Of every share: that of the matrix, or a wider one where sums of integers need it.
     """
     work: list[Work] = []
     for share, row in enumerate(code.generator()):
@@ -65,7 +65,7 @@ def encoded_rows(
         else:
             # Parity reads the data shares, not their sources: a source is read once.
             args = (row[used], *(TaskRef(shares[block]) for block in used))
-            work.append((_weighted_sum, (code.field, dtype, *args)))
+            work.append((_weighted_sum, (code.field, dtypes[share], *args)))
     return group_tasks(
         f"group-{shares[0]}",
         Repair(code),
@@ -73,7 +73,8 @@ def encoded_rows(
         shares,
         parity_name=f"unused-{shares[0]}",
         shapes=shapes,
-        dtype=dtype,
+        dtype=dtypes[0],
+        dtypes=dtypes if len(set(dtypes)) > 1 else None,
         at_rest=True,
     )
 

@@ -77,6 +77,11 @@ class GroupSpec:
     verify
         How wrong results are dealt with; None trusts them all. A group that verifies has one key,
         that of a tuple of its outputs.
+    dtypes
+        dtype of every output, where they differ: parity of small integers is wider than they are.
+    eps
+        Precision in which the shares were rounded, where that is coarser than `dtype` has it; the
+        outputs are no more accurate, whatever their dtype. None: that of `dtype`.
     """
 
     group: str
@@ -89,6 +94,8 @@ class GroupSpec:
     at_rest: bool = False
     cohort: str | None = None
     verify: Verification | None = None
+    dtypes: tuple[str, ...] | None = None
+    eps: float | None = None
 
     def __post_init__(self) -> None:
         if len(self.share_keys) != self.code.n_shares:
@@ -107,6 +114,13 @@ class GroupSpec:
         if self.verify is None:
             return len(self.output_keys)
         return math.prod(self.code.output_grid)
+
+    @property
+    def rounding(self) -> float:
+        """Relative precision of the results that outputs are decoded from."""
+        dtype = np.dtype(self.dtype or np.float64)
+        own = float(np.finfo(dtype if dtype.kind in "fc" else np.float64).eps)
+        return own if self.eps is None else max(own, self.eps)
 
     @property
     def parity_keys(self) -> tuple[Key, ...]:
@@ -170,12 +184,19 @@ def weighted_sum(
     if isinstance(shape, LearnedShape):
         shape = shape.among(results)
     results = tuple(map(bare, results))
+    if dtype is not None and np.dtype(dtype).kind in "iu":
+        # Modulo a power of two a sum may be taken in its own dtype, and has to be if it is wider.
+        results = tuple(_as_integers(result, dtype) for result in results)
     # Halves of paired rows have to be of one size.
     even = field == PAIRED and bool(weights.imag.any())
     (output,) = combine(weights[None, :], padded(results, even), field=field)
     if shape is not None and output.shape != shape:
         output = output[tuple(slice(length) for length in shape)]
     return output if dtype is None else output.astype(dtype, copy=False)
+
+
+def _as_integers(result: AnyArray, dtype: str) -> AnyArray:
+    return result.astype(dtype, copy=False) if result.dtype.kind in "iu" else result
 
 
 class _GroupTask(Task):  # type: ignore[misc]
@@ -359,7 +380,7 @@ def combination(
         *(TaskRef(keys[decoder.shares[i]]) for i in used),
         field=spec.code.field,
         shape=None if spec.shapes is None else spec.shapes[output],
-        dtype=spec.dtype,
+        dtype=spec.dtype if spec.dtypes is None else spec.dtypes[output],
     )
 
 

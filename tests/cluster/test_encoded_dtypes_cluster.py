@@ -1,0 +1,111 @@
+"""Encoded matrices on real workers, multiplied by operands of another dtype than theirs."""
+
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import dask
+import dask.array as da
+import numpy as np
+import pytest
+from distributed import Client, futures_of, wait
+
+from dask_coded.array import EncodedArray, encode
+from dask_coded.errors import AmplificationWarning
+from dask_coded.testing import EmulatedCluster, assert_clean
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
+
+RNG = np.random.default_rng(5)
+IMAGE = RNG.integers(200, 256, (43, 6), dtype=np.uint8)
+V, Y = RNG.standard_normal((6, 2)), RNG.standard_normal((43, 2))
+
+
+def until(condition: Callable[..., bool], *args: Any) -> None:
+    end = time.monotonic() + 60.0
+    while not condition(*args):
+        assert time.monotonic() < end, "nothing happened for a minute"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def cluster() -> Iterator[EmulatedCluster]:
+    with EmulatedCluster(5) as started:
+        yield started
+
+
+@pytest.fixture
+def client(cluster: EmulatedCluster) -> Iterator[Client]:
+    with cluster.client() as connected:
+        yield connected
+        assert_clean(connected)
+
+
+def home_of(cluster: EmulatedCluster, client: Client, encoded: EncodedArray, share: int) -> str:
+    """Name of the one worker that holds a share."""
+
+    def holders() -> Any:
+        return client.who_has(futures_of(encoded))[encoded.name, 0, share]
+
+    until(lambda: len(holders()) == 1)
+    (address,) = holders()
+    return next(name for name, worker in cluster.workers.items() if worker.address == address)
+
+
+def all_are_held(client: Client, encoded: EncodedArray) -> bool:
+    return all(client.who_has(futures_of(encoded)).values())
+
+
+def check(encoded: EncodedArray, step: int) -> None:
+    """Both products, with operands of this step: the scheduler may still know an earlier one's."""
+    np.testing.assert_allclose((encoded @ (V + step)).compute(), IMAGE @ (V + step))
+    np.testing.assert_allclose((encoded.T @ (Y + step)).compute(), IMAGE.T @ (Y + step))
+
+
+def test_small_integers_whose_shares_are_late_and_lost(
+    cluster: EmulatedCluster, client: Client
+) -> None:
+    encoded = encode(da.from_array(IMAGE, chunks=(9, 6)), parity=1).persist()
+    wait(encoded)
+
+    late = home_of(cluster, client, encoded, 1)
+    cluster.freeze(late)
+    check(encoded, 0)
+    cluster.thaw(late)
+    for step, share in enumerate((2, 4, 0), start=1):
+        # A block, which parity gives back; parity, which is wider; and a block from that.
+        cluster.kill(home_of(cluster, client, encoded, share))
+        until(all_are_held, client, encoded)
+        check(encoded, step)
+    np.testing.assert_array_equal(encoded.decode().compute(), IMAGE, strict=True)
+    (tiles,) = dask.compute(encoded)
+    np.testing.assert_array_equal(tiles, IMAGE, strict=True)
+    del encoded
+
+
+def fail_in_products(dask_worker: Any) -> None:
+    from dask_coded.graph import PlainArithmetic
+
+    def failing(self: Any, a: Any, b: Any) -> Any:
+        raise ArithmeticError("broken")
+
+    PlainArithmetic.multiply = failing
+
+
+def test_digits_that_the_shares_never_had_are_not_promised(
+    cluster: EmulatedCluster, client: Client
+) -> None:
+    single = IMAGE.astype(np.float32) / 7
+    encoded = encode(single, parity=1, tolerance=1e-9).persist()
+    wait(encoded)
+    victim = cluster.workers[home_of(cluster, client, encoded, 0)].address
+    client.run(fail_in_products, workers=[victim])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        product = (encoded @ V).compute()
+        # The warning comes by another way than the result.
+        until(lambda: any(w.category is AmplificationWarning for w in caught))
+    assert product.dtype == np.float64
+    np.testing.assert_allclose(product, single @ V, rtol=1e-4, atol=1e-4)
+    del encoded
