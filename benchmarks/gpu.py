@@ -1,37 +1,43 @@
 """How close do the GPU kernels come to copying, and how far do they leave cuBLAS behind?
 
-    python benchmarks/gpu.py [--quick] [--minutes 8] [--json FILE]
+    python benchmarks/gpu.py [--quick] [--minutes 8] [--results FOLDER]
 
-Checks every kernel against NumPy and exact integers, then times: bytes read and written once, as a
+Checks every kernel against NumPy and exact integers, and times: bytes read and written once, as a
 share of what copying moves in the same time. cuBLAS gets the same blocks stacked, and stacking
-counted. Needs CuPy, NumPy and SciPy only; Dask is not needed. Without a device it says so and, with
---quick, runs the same checks and measurements on the CPU emulation (whose times mean nothing) and
-compiles the kernels, as far as there are compilers.
+counted. After each case it writes results/gpu-DEVICE-DATE.json and .txt; after --minutes it writes
+what it has and ends. Needs CuPy, NumPy and SciPy only; Dask is not needed. Without a device it says
+so and, with --quick, runs the same checks and measurements on the CPU emulation (whose times mean
+nothing) and compiles the kernels, as far as there are compilers.
 """
 
 import argparse
-import json
 import sys
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-# First, because it makes the package importable.
-from _gpu_checks import GOLDILOCKS, checks
+# First, because the second makes the package importable.
+from _gpu_bench import Bench
+from _gpu_checks import GOLDILOCKS, bfloat16, checks
 
 from dask_coded.codes import MDS
-from dask_coded.errors import CodedError, DeviceError
+from dask_coded.errors import DeviceError
 from dask_coded.fields import PrimeField
-from dask_coded.kernels import candidate_distances, combine, top_k
-from dask_coded.kernels.gpu import combine_modulo, require_device
+from dask_coded.kernels import (
+    candidate_distances,
+    candidate_products,
+    combine,
+    fuse_distances,
+    top_k,
+)
+from dask_coded.kernels.gpu import combine_modulo, require_device, use_route
 from dask_coded.kernels.gpu.emulation import cuda_compiler, emulated_cupy, host_compiler
 
-GIB = 1 << 30
-SIZES = [(4, 1), (8, 2), (16, 4), (32, 8), (64, 16)]
+WANTED = [(16, 4), (32, 8)]
+SIZES = [*WANTED, (4, 1), (8, 2), (64, 16)]
 #: Label, dtype, weights that are multiplied by so much, prime.
 KINDS: list[tuple[str, str, float, int]] = [
     ("float32", "f4", 1, 0),
@@ -46,55 +52,7 @@ KINDS: list[tuple[str, str, float, int]] = [
     ("2^61 - 1", "i8", 1, 2**61 - 1),
     ("2^64 - 2^32 + 1", "u8", 1, GOLDILOCKS),
 ]
-REAL_KINDS = {"float32", "float64", "float16", "bfloat16"}
-
-
-class Bench:
-    """One run: the device, how large and how long, and what was found."""
-
-    def __init__(self, cupy: Any, quick: bool, minutes: float) -> None:
-        self.cupy, self.quick = cupy, quick
-        self.until = time.monotonic() + 60 * minutes
-        self.rows: list[dict[str, Any]] = []
-        self.failed: list[str] = []
-        self.copy = 0.0
-        free, _ = cupy.cuda.runtime.memGetInfo()
-        self.bytes = min(free // 3, 16 * GIB) if not quick else 1 << 16
-
-    def seconds(self, action: Callable[[], object]) -> float:
-        """Median time on the device; the first call, which may compile, does not count."""
-        cupy = self.cupy
-        action()
-        cupy.cuda.runtime.deviceSynchronize()
-        taken: list[float] = []
-        began = time.monotonic()
-        while len(taken) < (2 if self.quick else 5) or (
-            time.monotonic() - began < 0.25 and len(taken) < 50 and not self.quick
-        ):
-            start, stop = cupy.cuda.Event(), cupy.cuda.Event()
-            start.record()
-            action()
-            stop.record()
-            stop.synchronize()
-            taken.append(cupy.cuda.get_elapsed_time(start, stop) / 1e3)
-        return float(np.median(taken))
-
-    def cases(self, what: str, actions: dict[str, Callable[[], str]]) -> None:
-        """Run each and print what it returns; what fails is named and does not stop the rest."""
-        print(f"\n{what}")
-        for label, action in actions.items():
-            if time.monotonic() > self.until:
-                print(f"  {label:44} left out: time is up")
-                continue
-            try:
-                print(f"  {label:44} {action()}", flush=True)
-            except Exception as error:  # one kernel that fails must not hide what the others do
-                self.failed.append(f"{what}: {label}: {type(error).__name__}: {error}")
-                print(f"  {label:44} FAILED: {type(error).__name__}: {error}", flush=True)
-            self.cupy.get_default_memory_pool().free_all_blocks()
-
-    def note(self, table: str, **values: Any) -> None:
-        self.rows.append({"table": table, **values})
+REAL_KINDS = {"float32", "float32, float64 sums", "float64", "float16", "bfloat16"}
 
 
 # --- measurements -----------------------------------------------------------------------------
@@ -114,18 +72,10 @@ def copying(bench: Bench) -> str:
     return f"{bench.copy / 1e9:8.0f} GB/s"
 
 
-def dtype_of(name: str) -> Any:
-    if name != "bfloat16":
-        return np.dtype(name)
-    import ml_dtypes
-
-    return np.dtype(ml_dtypes.bfloat16)
-
-
 def combining(bench: Bench, k: int, r: int, kind: tuple[str, str, float, int]) -> str:
     label, name, scale, p = kind
     cupy, stream = bench.cupy, np.random.default_rng(0)
-    dtype = dtype_of(name)
+    dtype = bfloat16() if name == "bfloat16" else np.dtype(name)
     # Blocks, their outputs, and both again in a stack for cuBLAS.
     length = int(bench.bytes // (2 * (k + r)) // dtype.itemsize)
     length = length // 4096 * 4096 or length // 16 * 16
@@ -153,7 +103,14 @@ def combining(bench: Bench, k: int, r: int, kind: tuple[str, str, float, int]) -
     rate = (k + r) * blocks[0].nbytes / taken
     share = rate / bench.copy
     said = f"{1e3 * taken:9.3f} ms {rate / 1e9:8.0f} GB/s {share:7.1%} of copy"
-    row: dict[str, Any] = {"seconds": taken, "first_call": first, "of_copy": share}
+    waited = bench.latency(run)
+    said += f" {1e3 * waited:9.3f} ms if waited for,"
+    row: dict[str, Any] = {
+        "seconds": taken,
+        "latency": waited,
+        "first_call": first,
+        "of_copy": share,
+    }
     if not p and name != "bfloat16":
         row |= by_cublas(bench, weights.astype(dtype), blocks)
         said += (
@@ -175,6 +132,27 @@ def by_cublas(bench: Bench, weights: Any, blocks: list[Any]) -> dict[str, float]
     del stack
     stacking = bench.seconds(lambda: cupy.matmul(matrix, cupy.stack(blocks)))
     return {"cublas": plain, "stacking": stacking}
+
+
+def routed(bench: Bench, k: int, r: int, name: str) -> str:
+    """Many outputs of blocks that lie in one stack: which route is faster, and which is taken?"""
+    cupy, dtype = bench.cupy, np.dtype(name)
+    length = int(bench.bytes // (2 * (k + r)) // dtype.itemsize // 16 * 16)
+    # Both routes allocate their outputs here: with `out` no rule is asked.
+    blocks = list(cupy.full((k, length), 0.5, dtype))
+    weights = np.random.default_rng(0).uniform(0.5, 1, (r, k)) / k
+    taken: dict[str, float] = {}
+    try:
+        for route in ("combine", "cublas", None):
+            use_route(route)
+            taken[route or "default"] = bench.seconds(partial(combine, weights, blocks))
+    finally:
+        use_route(None)
+    bench.note("routes", kind=name, k=k, r=r, length=length, **taken)
+    better = min(("combine", "cublas"), key=lambda route: taken[route])
+    lost = taken["default"] / taken[better]
+    shown = ", ".join(f"{route} {1e3 * each:.3f} ms" for route, each in taken.items())
+    return f"{shown}: the rule takes {lost:.2f} of the time of {better}"
 
 
 def decoding(bench: Bench, lost: int) -> str:
@@ -214,6 +192,22 @@ def gathering(bench: Bench, n_pairs: int, features: int) -> str:
     return f"{1e3 * taken:9.3f} ms {rate / 1e9:8.0f} GB/s of gathered rows"
 
 
+def fusing(bench: Bench, n_pairs: int, parts: int) -> str:
+    """Distances from products of features that are dealt to some places."""
+    cupy, stream = bench.cupy, np.random.default_rng(0)
+    n_points, features = n_pairs // 2 + 1, 32
+    points = cupy.full((n_points, features), 0.5, np.float32)
+    queries = cupy.full((100, features), 0.5, np.float32)
+    rows = cupy.asarray(stream.integers(0, n_points, n_pairs))
+    starts = cupy.asarray(np.linspace(0, n_pairs, 101).astype(np.int64))
+    products = [candidate_products(points, queries, rows, starts) for _ in range(parts)]
+    norms = [cupy.full((count,), 8.0 * parts) for count in (n_points, 100)]
+    taken = bench.seconds(lambda: fuse_distances([1] * parts, products, *norms, rows, starts))
+    rate = n_pairs * (parts + 1) * products[0].dtype.itemsize / taken
+    bench.note("fuse", pairs=n_pairs, parts=parts, seconds=taken, bytes_per_second=rate)
+    return f"{1e3 * taken:9.3f} ms {rate / 1e9:8.0f} GB/s of products and distances"
+
+
 def multiplying(bench: Bench, n: int) -> str:
     """A product of n x n, plain, and coded with 8 + 2 shares of which two are lost."""
     cupy, k, s = bench.cupy, 8, 2
@@ -243,26 +237,36 @@ def multiplying(bench: Bench, n: int) -> str:
 def measure(bench: Bench) -> None:
     """Everything, the most wanted first: time may run out."""
     quick = bench.quick
-    bench.cases("right?", dict(checks(bench.cupy)))
     bench.cases("copy of one array into another: the ceiling", {"copy": partial(copying, bench)})
     if not bench.copy:
         return
-    n = 64 if quick else 1
-    products = {f"{n * m} x {n * m}": n * m for m in ((1,) if quick else (8192, 16384))}
-    sizes = SIZES[2:3] + SIZES[:2] + SIZES[3:] if not quick else SIZES[:1]
-    kinds = KINDS if not quick else [KINDS[0], KINDS[-1]]
-    for kind in kinds:
+
+    def sums(kind: tuple[str, str, float, int], sizes: list[tuple[int, int]]) -> None:
         bench.cases(
             f"combine: {kind[0]}",
             {f"{k} blocks into {r}": partial(combining, bench, k, r, kind) for k, r in sizes},
         )
-    bench.cases(
-        "products, float32, 8 + 2 shares, two lost",
-        {label: partial(multiplying, bench, m) for label, m in products.items()},
-    )
+
+    sums(KINDS[0], WANTED if not quick else SIZES[2:3])
     bench.cases(
         "decoding lost outputs of 16 + 4 shares, float32",
         {f"{s} lost": partial(decoding, bench, s) for s in ((1,) if quick else (1, 2, 3, 4))},
+    )
+    bench.cases(
+        "products, float32, 8 + 2 shares, two lost",
+        {f"{n} x {n}": partial(multiplying, bench, n) for n in ((64,) if quick else (16384, 8192))},
+    )
+    bench.cases("right?", dict(checks(bench.cupy)))
+    for kind in KINDS[1:] if not quick else KINDS[-1:]:
+        sums(kind, WANTED if not quick else SIZES[2:3])
+    stacked = [(16, 32), (64, 32), (64, 64)] if not quick else [(4, 32)]
+    bench.cases(
+        "combine: blocks in one stack, by either route",
+        {
+            f"{k} blocks into {r}, {name}": partial(routed, bench, k, r, name)
+            for name in (("float32", "float64") if not quick else ("float32",))
+            for k, r in stacked
+        },
     )
     shapes = [(2, 300, 10)] if quick else [(1000, 8192, 10), (100, 10**6, 100), (1, 10**8, 10)]
     bench.cases(
@@ -274,27 +278,31 @@ def measure(bench: Bench) -> None:
         "distances of candidates, float32",
         {f"{shape[0]} pairs of {shape[1]} features": partial(gathering, bench, *shape)},
     )
+    pairs = 100 if quick else 20_000_000
+    bench.cases(
+        "distances from products of parts, float32",
+        {f"{pairs} pairs, 4 parts": partial(fusing, bench, pairs, 4)},
+    )
+    if not quick:
+        for kind in KINDS:
+            sums(kind, SIZES[len(WANTED) :])
 
 
 # --- what is said -----------------------------------------------------------------------------
 
 
-def goals(bench: Bench) -> list[dict[str, Any]]:
+def goals(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Each goal with the worst figure found for it; None where nothing was measured."""
 
     def worst(figures: list[float], least: bool) -> float | None:
         return (min(figures) if least else max(figures)) if figures else None
 
-    wanted = [
-        row
-        for row in bench.rows
-        if row["table"] == "combine" and (row["k"], row["r"]) in ((16, 4), (32, 8))
-    ]
+    wanted = [row for row in rows if row["table"] == "combine" and (row["k"], row["r"]) in WANTED]
     shares = [row["of_copy"] for row in wanted if row["kind"] in REAL_KINDS]
     ahead = [row["stacking"] / row["seconds"] for row in wanted if "stacking" in row]
     overhead = [
         (row["encode"] + row["decode"]) / row["plain"]
-        for row in bench.rows
+        for row in rows
         if row["table"] == "product" and row["n"] == 16384
     ]
     found = [
@@ -310,20 +318,6 @@ def goals(bench: Bench) -> list[dict[str, Any]]:
         }
         for text, sign, bound, value in found
     ]
-
-
-def tell(bench: Bench, described: dict[str, Any], path: Path | None) -> None:
-    print("\ngoals")
-    reached = goals(bench)
-    for goal in reached:
-        verdict = {True: "met", False: "MISSED", None: "not measured"}[goal["met"]]
-        figure = "" if goal["worst"] is None else f" (worst: {goal['worst']:.3g})"
-        print(f"  {goal['goal']:64} {verdict}{figure}")
-    for line in bench.failed:
-        print(f"  FAILED {line}")
-    if path is not None:
-        whole = described | {"rows": bench.rows, "goals": reached, "failed": bench.failed}
-        path.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
 
 
 def compiled() -> None:
@@ -345,8 +339,10 @@ def compiled() -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="tiny; without a device too")
-    parser.add_argument("--minutes", type=float, default=8, help="no new case after so long")
-    parser.add_argument("--json", type=Path, help="write all numbers to this file")
+    parser.add_argument("--minutes", type=float, default=8, help="write and end after so long")
+    parser.add_argument(
+        "--results", type=Path, help="where to write; results/, or nowhere without a device"
+    )
     options = parser.parse_args()
     try:
         cupy = require_device()
@@ -358,27 +354,29 @@ def main() -> int:
             print("not emulated: no g++ with C++20 threads")
             return 0
         print("emulated on the CPU: what is checked is checked, what is timed means nothing")
-        with emulated_cupy() as cupy:
-            bench = Bench(cupy, True, options.minutes)
+        described = {"device": "CPU emulation"}
+        with (
+            emulated_cupy() as cupy,
+            Bench(cupy, described, True, options.minutes, options.results, goals) as bench,
+        ):
             measure(bench)
-            tell(bench, {"device": "CPU emulation"}, options.json)
         compiled()
         return 1 if bench.failed else 0
-    properties = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)
+    device = cupy.cuda.Device()
+    properties = cupy.cuda.runtime.getDeviceProperties(device.id)
     described = {
         "device": properties["name"].decode(),
+        "capability": device.compute_capability,
         "cupy": cupy.__version__,
-        "numpy": np.__version__,
         "nvrtc": ".".join(map(str, cupy.cuda.nvrtc.getVersion())),
         "driver": cupy.cuda.runtime.driverGetVersion(),
     }
-    print(", ".join(f"{name} {value}" for name, value in described.items()))
-    bench = Bench(cupy, options.quick, options.minutes)
-    try:
-        measure(bench)
-    except CodedError as error:
-        bench.failed.append(f"{type(error).__name__}: {error}")
-    tell(bench, described, options.json)
+    folder = options.results or Path("results")
+    with Bench(cupy, described, options.quick, options.minutes, folder, goals) as bench:
+        try:
+            measure(bench)
+        except Exception as error:  # what was measured before is written all the same
+            bench.failed.append(f"{type(error).__name__}: {error}")
     return 1 if bench.failed else 0
 
 
