@@ -4,8 +4,8 @@ The helpers of such a group run only when its output is late. It has nothing of 
 that by, because nothing else of it runs; but others like it do.
 """
 
+from bisect import insort
 from dataclasses import dataclass, field
-from statistics import median
 
 from dask_coded.cluster._group import Group
 from dask_coded.cluster._policy import Patience
@@ -18,6 +18,8 @@ class _Cohort:
     size: int = 0
     took: dict[str, float] = field(default_factory=dict)
     """Seconds from being placed to the result, by group."""
+    ordered: list[float] = field(default_factory=list)
+    """The same, sorted: half of all groups ask for the median again and again."""
     known_since: float | None = None
     """When half of the outputs had come."""
     unfinished: dict[str, Group] = field(default_factory=dict)
@@ -59,7 +61,9 @@ class Cohorts:
         took = group.took.get(_own(group))
         if took is None:
             return []
-        cohort.took.setdefault(group.spec.group, took)
+        if group.spec.group not in cohort.took:
+            cohort.took[group.spec.group] = took
+            insort(cohort.ordered, took)
         if cohort.known_since is not None or 2 * len(cohort.took) < cohort.size:
             return []
         cohort.known_since = now
@@ -74,7 +78,8 @@ class Cohorts:
         started = group.started.get(own)
         patience = self._patience
         expected = group.ran_on.get(own) in slow
-        typical = median(cohort.took.values())
+        last = len(cohort.ordered) - 1
+        typical = (cohort.ordered[last // 2] + cohort.ordered[(last + 1) // 2]) / 2
         if expected:
             wait = max(patience.minimum, patience.slow_cohort_factor * typical)
         else:

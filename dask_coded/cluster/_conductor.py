@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from dask.typing import Key
 from distributed.metrics import time
 
+from dask_coded.cluster._cancel import let_cancel
 from dask_coded.cluster._cohorts import Cohorts
 from dask_coded.cluster._copies import copy_to, keep_off, keep_one_copy
 from dask_coded.cluster._group import Group, Health, addresses
@@ -73,7 +74,7 @@ class Conductor:
         self._offset = 0
         self._loop = asyncio.get_running_loop()
         self.state.install(self._may_erase, self._is_output, self._erased)
-        self._forget_homes = keep_at_home(scheduler, self._home)
+        self._undo = (keep_at_home(scheduler, self._home), let_cancel(scheduler, self.is_ours))
 
     def close(self) -> None:
         for handle in (self._soon, self._later, *self._wake.values()):
@@ -82,8 +83,8 @@ class Conductor:
         self._wake.clear()
         self._isolation.close()
         self.state.uninstall()
-        if self._forget_homes is not None:
-            self._forget_homes()
+        for undo in filter(None, self._undo):
+            undo()
 
     # Which keys are whose
 
@@ -309,6 +310,7 @@ class Conductor:
         worker = decode_worker(self.scheduler, survivors, avoid)
         self._mark_late(group, view, decision, now)
         tasks = {key: combination(group.spec, key, shares, before) for key in outputs}
+        group.read_from = {i: group.ran_on[i] for i in shares if i in group.ran_on}
         for key in outputs:
             group.decoding[key] = tuple(shares)
         near = () if worker is None else (worker,)
@@ -387,6 +389,7 @@ class Conductor:
         moving = moves(self.scheduler, kept, taken)
         for key, worker in moving.items():
             copy_to(self.scheduler, worker, key)
+        group.home |= kept | moving
         # Whoever has just joined may not be running yet, and does not say when it is.
         crowded = len(set(kept.values())) < len(kept)
         if moving or (crowded and not taken.issuperset(self.scheduler.workers)):
@@ -407,7 +410,8 @@ class Conductor:
         group = self.groups.get(name)
         if group is None:
             return
-        group.wrong.update({share: group.ran_on.get(share, "unknown") for share in shares})
+        made_by = group.ran_on | group.read_from
+        group.wrong.update({share: made_by.get(share, "unknown") for share in shares})
         logger.warning("Results of %s disagree; wrong: %s", name, group.wrong or "cannot be told")
         if corrected:
             self.scheduler.log_event("warn", wrong_event(group))

@@ -48,7 +48,10 @@ class Group:
     """Seconds from being placed to the result, by share."""
     ran_on: dict[int, str] = field(default_factory=dict)
     home: dict[Key, str] = field(default_factory=dict)
-    """Worker that made the result at a key, be it by the share's own work or by decoding."""
+    """Worker at which the result at a key is to stay: the one that made it, by the share's own
+    work or by decoding, unless it was moved."""
+    read_from: dict[int, str] = field(default_factory=dict)
+    """Workers that had made the results which the last decode reads, by share."""
     decoding: dict[Key, tuple[int, ...]] = field(default_factory=dict)
     """Outputs that are being decoded, and from which shares."""
     held: set[Key] = field(default_factory=set)

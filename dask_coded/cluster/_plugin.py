@@ -134,6 +134,8 @@ class CodedSchedulerPlugin(SchedulerPlugin):  # type: ignore[misc]
             self._heard[kwargs["worker"]] = now
             group.home[key] = kwargs["worker"]
             if share is not None and share in group.started:
+                # Not always where it was placed: what only waits may be stolen by another worker.
+                group.ran_on[share] = kwargs["worker"]
                 group.took[share] = now - group.started[share]
         self.conductor.note(group)
 

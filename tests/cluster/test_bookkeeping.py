@@ -146,6 +146,47 @@ async def test_a_decision_that_failed_is_made_again(
     await Event("hold").set()
 
 
+@gen_cluster(**SIX)
+async def test_a_share_that_was_stolen_is_its_thief_s(
+    c: Client, s: Scheduler, *workers: Worker
+) -> None:
+    await enable(c)
+    busy = [
+        c.submit(lambda: Event("busy").wait(), workers=[worker.address], pure=False)
+        for worker in workers
+    ]
+    await until(lambda: sum(ts.state == "processing" for ts in s.tasks.values()) == len(busy))
+    group = MadeGroup()
+    futures = c.get(group.graph, group.keys, sync=False)
+    key = group.share_keys[0]
+    await until(lambda: processing(s, key))
+    ts = s.tasks[key]
+    victim = ts.processing_on
+    thief = next(ws for ws in s.workers.values() if ws is not victim)
+    s.extensions["stealing"].move_task_request(ts, victim, thief)
+    await until(lambda: ts.processing_on is thief)
+    await Event("busy").set()
+    group.check(await c.gather(futures))
+    (entry,) = (await report(c)).groups
+    assert entry["workers"]["0"] == thief.address
+
+
+@gen_cluster(**SIX)
+async def test_a_wrong_result_is_its_maker_s_whoever_made_it_again(
+    c: Client, s: Scheduler, *workers: Worker
+) -> None:
+    await enable(c)
+    group = MadeGroup(gates={0: "hold", 4: "hold"})
+    futures = c.get(group.graph, group.keys, sync=False)
+    group.check(await c.gather(futures))
+    (made,) = plugin(s).conductor.groups.values()
+    maker = made.ran_on[1]
+    made.ran_on[1] = "another"
+    plugin(s).conductor.found_wrong(made.spec.group, [1], corrected=False)
+    assert made.wrong == {1: maker}
+    await Event("hold").set()
+
+
 @dataclass(frozen=True)
 class Named:
     """What is asked of a worker here."""

@@ -43,8 +43,10 @@ async def test_released_outputs_are_freed(
     futures = c.get(made.graph, made.keys, sync=False)
     await until(lambda: in_memory(s, *made.keys[len(gates) - 2 :]))
     if how == "cancel":
+        # The futures stay: what they stand for goes all the same.
         await c.cancel(futures)
-    del futures
+    else:
+        del futures
     await until(lambda: not any(worker.data for worker in workers))
     await until(lambda: not s.tasks)
     for gate in set(gates.values()):
@@ -65,7 +67,10 @@ async def test_one_released_output_is_freed_when_the_group_is_resolved(
     await until(lambda: in_memory(s, *made.keys[1:]))
     if how == "cancel":
         await c.cancel([gone])
-    del futures, gone
+        assert gone.cancelled()
+    else:
+        del gone
+    del futures
     await Event("hold").set()
     await until(lambda: in_memory(s, made.keys[0], made.keys[2]))
     await until(lambda: made.keys[1] not in s.tasks)
@@ -93,3 +98,28 @@ async def test_an_output_that_was_cancelled_and_is_wanted_again(
     del futures, again
     await until(lambda: not s.tasks)
     await Event("parity").set()
+
+
+@gen_cluster(**SIX)
+async def test_what_is_decoded_from_a_cancelled_output_is_not_cancelled_with_it(
+    c: Client, s: Scheduler, *workers: Worker
+) -> None:
+    await enable(c)
+    made = MadeGroup(gates={0: "hold", 4: "hold"})
+    state = s.plugins["dask-coded"].conductor.state
+    rewrite = state.rewrite
+
+    def then_cancel(*args: Any) -> None:
+        rewrite(*args)
+        message = {"client": c.id, "force": False, "reason": "test", "msg": "test"}
+        s.stream_handlers["cancel-keys"](keys=made.keys[1:2], **message)
+
+    state.rewrite = then_cancel
+    first, gone, last = c.get(made.graph, made.keys, sync=False)
+    got = await c.gather([first, last])
+    assert abs(got[0] - made.outputs[0]).max() < 1e-10
+    assert (got[1] == made.outputs[2]).all()
+    await until(lambda: made.keys[1] not in s.tasks)
+    del first, gone, last
+    await until(lambda: not s.tasks)
+    await Event("hold").set()

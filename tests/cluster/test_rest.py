@@ -39,6 +39,18 @@ def one_to_a_worker(client: Client, encoded: EncodedArray) -> bool:
     return all(len(workers) == 1 for workers in found) and max(counts.values()) == 1
 
 
+def known_at_home(client: Client, encoded: EncodedArray) -> bool:
+    """Whether the scheduler knows which worker each share lives on now."""
+
+    def homes(dask_scheduler: Any) -> dict[Any, str]:
+        groups = dask_scheduler.plugins["dask-coded"].conductor.groups.values()
+        return {key: home for group in groups for key, home in group.home.items()}
+
+    found = client.run_on_scheduler(homes)
+    held = client.who_has(futures_of(encoded))
+    return all((found[key],) == tuple(workers) for key, workers in held.items())
+
+
 def test_a_rebuilt_share_moves_to_a_worker_of_its_own() -> None:
     data = np.random.default_rng(0).normal(size=(40, 3))
     with EmulatedCluster(6) as cluster, cluster.client() as client:
@@ -52,6 +64,7 @@ def test_a_rebuilt_share_moves_to_a_worker_of_its_own() -> None:
         cluster.replace("w1")
         cluster.replace("w4")
         until(one_to_a_worker, client, encoded)
+        until(known_at_home, client, encoded)
         np.testing.assert_allclose((encoded @ np.ones(3)).compute(), data @ np.ones(3))
         del encoded
         assert_clean(client)
