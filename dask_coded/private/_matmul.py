@@ -15,6 +15,7 @@ from dask_coded.errors import (
     UnsupportedOperationError,
 )
 from dask_coded.fields import PrimeField
+from dask_coded.kernels import served_library
 from dask_coded.private._choice import choose_batch_code, choose_code
 from dask_coded.private._fixed_point import FractionBits, check_bits, result_dtype
 from dask_coded.private._product import Job, multiply
@@ -102,6 +103,8 @@ def matmul(
         the scheduler.
     UnsupportedDtypeError
         For complex numbers, objects and long doubles.
+    UnsupportedOperationError
+        For arrays of a device.
 
     Notes
     -----
@@ -147,6 +150,7 @@ def matmul(
            [ 4.,  5.,  6.,  7.],
            [ 8.,  9., 10., 11.]])
     """
+    _check_on_host(a=a, b=b)
     a, b = (x if isinstance(x, da.Array) else np.asarray(x) for x in (a, b))
     dtype = result_dtype(a.dtype, b.dtype)
     check_bits(fraction_bits)
@@ -170,6 +174,17 @@ def matmul(
         return multiply_on_trusted(a, b, job, insiders, client, dtype)
     a, b = (_computed(x, client) for x in (a, b))
     return multiply(a, b, job, client.sync, client.connection_args)
+
+
+def _check_on_host(**operands: Any) -> None:
+    for name, x in operands.items():
+        library = served_library(getattr(x, "_meta", x))
+        if library not in (None, "numpy"):
+            raise UnsupportedOperationError(
+                f"a private product is computed on the host, and {name} is of {library}, which is "
+                f"not copied unasked; give {name}.get(), or for a Dask array "
+                f"{name}.map_blocks(lambda block: block.get())"
+            )
 
 
 def _check_shapes(a: Any, b: Any) -> None:

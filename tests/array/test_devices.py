@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from dask.base import tokenize
 
+from dask_coded import private
 from dask_coded.array import (
     _products,
     coded_matmul,
@@ -509,3 +510,14 @@ def test_comparing_results_on_a_device_is_refused(device: Library) -> None:
         coded_matmul(a, a.T, parity=2, verify="detect")
     with pytest.raises(UnsupportedOperationError, match="verify=2"):
         encode(a, parity=2).verified(2)
+
+
+@pytest.mark.parametrize("lazy", [True, False])
+def test_private_products_of_device_arrays_are_refused_by_name(device: Library, lazy: bool) -> None:
+    # Before anything is asked of a client: there is none.
+    here = values((6, 4), "float64")
+    there: Any = sent(device, here, (2, 4)) if lazy else device.asarray(here)
+    with pytest.raises(UnsupportedOperationError, match=rf"b is of {device.name}.*b\.get\(\)"):
+        private.matmul(here.T, there, 1)
+    with pytest.raises(UnsupportedOperationError, match=rf"a is of {device.name}"):
+        private.matmul(there, here.T, 1)
