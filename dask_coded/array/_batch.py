@@ -168,7 +168,8 @@ def coded_matmul_batch(
     """``[a @ b for a, b in pairs]``, which finishes when enough of the cluster has answered.
 
     Whole operands are the blocks of a code: a share is a product of one mixture of left operands
-    and one of right operands. An operand that occurs in several pairs is encoded once. Products of
+    and one of right operands. An operand that occurs in several pairs of one codeword is encoded
+    once for all of them; other codewords, and products by themselves, encode their own. Products of
     one codeword have equally many chunks, one inner dimension and one dtype; where their sizes
     differ, smaller ones are continued with zeros. Compute the results together: they decode each
     other.
