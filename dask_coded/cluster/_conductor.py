@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from dask.typing import Key
 from distributed.metrics import time
+from distributed.scheduler import heartbeat_interval
 
 from dask_coded.cluster._cancel import let_cancel
 from dask_coded.cluster._cohorts import Cohorts
-from dask_coded.cluster._copies import copy_to, keep_off, keep_one_copy
+from dask_coded.cluster._copies import keep_off
 from dask_coded.cluster._group import Group, Health, addresses
 from dask_coded.cluster._isolation import Isolation
 from dask_coded.cluster._memory import keep_at_home
@@ -19,7 +20,7 @@ from dask_coded.cluster._placement import acquainted, decode_worker, homes, spre
 from dask_coded.cluster._policy import DEFAULT_TOLERANCE, Decision, GroupView, Policy
 from dask_coded.cluster._record import History, entry_of, warning_event, wrong_event
 from dask_coded.cluster._rescue import downstream, upstream
-from dask_coded.cluster._rest import free_workers, homes_of, moves, residents
+from dask_coded.cluster._rest import free_workers, residents, settle
 from dask_coded.cluster._scheduler_state import SchedulerState
 from dask_coded.cluster._settings import Settings
 from dask_coded.graph import GroupSpec, combination
@@ -63,6 +64,9 @@ class Conductor:
         self._slow_memory = settings.slow_memory
         self._policy = Policy(settings.patience)
         self._give_up = settings.patience.rebuild_after
+        self._suspicion = settings.suspicion
+        self._spared_until = float("-inf")
+        self._running: frozenset[str] = frozenset()
         self._cohorts = Cohorts(settings.patience)
         self._member: dict[Key, Group] = {}
         self._dirty: dict[str, Group] = {}
@@ -206,6 +210,7 @@ class Conductor:
             given_up=frozenset(
                 worker for worker, since in self._suspects.items() if now >= since + self._give_up
             ),
+            spared_until=self._spared_until,
         )
 
     def _decide(self, group: Group) -> None:
@@ -231,6 +236,10 @@ class Conductor:
             group.decodable_since = None
         elif group.decodable_since is None:
             group.decodable_since = now
+        if not decision.blocked_by:
+            group.blocked_since = None
+        elif group.blocked_since is None:
+            group.blocked_since = now
         if decision.resolved:
             self._resolve(group, decision, now)
             for other in self._cohorts.finished(group, now):
@@ -274,15 +283,16 @@ class Conductor:
             self._decode(group, view, decision, now)
         if decision.raise_from is not None:
             self.state.raise_error(keys[decision.raise_from])
-        if decision.blocked_by:
+        # Were nobody left, this would take everything and help nothing.
+        if decision.blocked_by and self.scheduler.running:
             stalled = [keys[share] for share in view.stalled]
             self._rerun(upstream(self.state, stalled, self._suspects, self.is_ours))
             self._isolation.hang_up(decision.blocked_by)
-        # Were nobody left, eviction would take everything and help nothing.
-        for worker in decision.evict if self.scheduler.running else ():
-            logger.warning("Removing %s: it is silent, and holds what a coded group needs", worker)
-            group.suspects[worker] = "evicted"
-            self._isolation.evict(worker)
+            for worker in decision.evict:
+                logger.warning("Removing %s: silent, and holds what a coded group needs", worker)
+                group.suspects[worker] = "evicted"
+                self._isolation.evict(worker)
+                self._spare()
         if decision.wake_at is not None:
             self._wake_after(group, decision.wake_at - now)
 
@@ -295,17 +305,19 @@ class Conductor:
             if not group.decode_is_sound(key := group.spec.output_keys[q], self.state, health)
             or not view.usable.issuperset(group.decoding[key])
         ]
-        if not outputs:
+        replaced = [ts for key in outputs if (ts := self.state.task(key)) is not None]
+        lacking = unequipped(self.scheduler, replaced)
+        if not outputs or lacking.issuperset(ws.address for ws in self.scheduler.running):
+            # Without a worker that may take it a decode would be planned again and again. Whoever
+            # comes, or goes on after a pause, is noticed.
             return
         if any(key in group.decoding for key in outputs):
             group.replanned += 1
         before = group.current_keys
         survivors = [ts for i in shares if (ts := self.state.task(before[i])) is not None]
-        replaced = [ts for key in outputs if (ts := self.state.task(key)) is not None]
         lost = frozenset[str]().union(*map(addresses, replaced))
         known = frozenset[str]().union(*map(acquainted, replaced))
         late = frozenset(worker for worker in view.running.values() if worker is not None)
-        lacking = unequipped(self.scheduler, replaced)
         avoid = [lacking, frozenset(self._suspects), known, late, health.slow]
         worker = decode_worker(self.scheduler, survivors, avoid)
         self._mark_late(group, view, decision, now)
@@ -382,17 +394,7 @@ class Conductor:
 
     def _settle(self, group: Group) -> None:
         """One copy of each share at rest, and one share to a worker."""
-        kept = homes_of(self.state, group, self._suspects)
-        keep_one_copy(self.scheduler, kept)
-        lacking = unequipped(self.scheduler, filter(None, map(self.state.task, kept)))
-        taken = residents(self.state, group) | self._suspects.keys() | lacking
-        moving = moves(self.scheduler, kept, taken)
-        for key, worker in moving.items():
-            copy_to(self.scheduler, worker, key)
-        group.home |= kept | moving
-        # Whoever has just joined may not be running yet, and does not say when it is.
-        crowded = len(set(kept.values())) < len(kept)
-        if moving or (crowded and not taken.issuperset(self.scheduler.workers)):
+        if not settle(self.state, group, self._suspects):
             self._wake_after(group, _MOVE_SECONDS)
 
     def _rerun(self, keys: Iterable[Key]) -> None:
@@ -425,25 +427,54 @@ class Conductor:
 
     # Workers
 
+    def _spare(self) -> None:
+        """Remove nobody before whoever is well has surely been heard."""
+        heartbeat = heartbeat_interval(len(self.scheduler.workers))
+        self._spared_until = time() + self._suspicion.limit(heartbeat)
+
     def joined(self) -> None:
         """A worker came, or may be used again."""
-        self._loop.call_soon(self.state.place_homeless)
+        # While others are silent their shares wait for one heartbeat more: who comes back takes
+        # its own, and the first one is not given all.
+        heartbeat = heartbeat_interval(len(self.scheduler.workers))
+        self._loop.call_later(heartbeat if self._suspects else 0.0, self.state.place_homeless)
+        self._rerun_downstream()
+        self.note_all()
+
+    def _rerun_downstream(self) -> None:
+        """What is made of outputs and hangs on suspects is made elsewhere, if there is anybody."""
+        if self._suspects and self.scheduler.running:
+            outputs = [key for group in self.groups.values() for key in group.output_of]
+            self._rerun(downstream(self.state, outputs, self._suspects, self.is_ours))
+            self._isolation.hang_up(self._suspects)
+
+    def look(self) -> None:
+        """Workers pause and go on when their memory says so, and tell nobody: compare."""
+        running = frozenset(ws.address for ws in self.scheduler.running)
+        if running != self._running:
+            self._running = running
+            self.joined()
+
+    def left(self, worker: str) -> None:
+        """A worker was removed: every group may have lost something."""
+        self._isolation.forget(worker)
         self.note_all()
 
     def suspected(self, new: Iterable[str], trusted: Iterable[str]) -> None:
         """Workers fell silent, or spoke again."""
         for worker in new:
             logger.warning("%s is silent: its results do not count until it is heard again", worker)
-            self._isolation.isolate(worker)
-            keep_off(self.scheduler, worker, self._suspects)
+            try:
+                self._isolation.isolate(worker)
+                keep_off(self.scheduler, worker, self._suspects)
+            except Exception:
+                # Its connection may be gone already; the others are isolated all the same.
+                logger.warning("Isolating %s failed", worker, exc_info=True)
         if new and self._later is None:
             self._later = self._loop.call_later(self._give_up, self._think_again)
         for worker in trusted:
             self._isolation.trust(worker)
         if trusted:
-            self.joined()
-        if self._suspects and self.scheduler.running:
-            outputs = [key for group in self.groups.values() for key in group.output_of]
-            self._rerun(downstream(self.state, outputs, self._suspects, self.is_ours))
-            self._isolation.hang_up(self._suspects)
-        self.note_all()
+            self._spare()
+        self._running = frozenset(ws.address for ws in self.scheduler.running)
+        self.joined()

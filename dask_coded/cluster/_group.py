@@ -35,6 +35,8 @@ class Health:
     """Suspects of which nothing is expected soon."""
     blockers: dict[Key, frozenset[str]] = field(default_factory=dict)
     """What :func:`stuck` has found so far; true until a task changes its state."""
+    spared_until: float = float("-inf")
+    """Nobody is removed before."""
 
 
 @dataclass
@@ -57,6 +59,8 @@ class Group:
     held: set[Key] = field(default_factory=set)
     """Results and runs of shares that we asked for ourselves."""
     decodable_since: float | None = None
+    blocked_since: float | None = None
+    """Since when nothing can come while some workers are silent."""
     resolved: bool = False
     announced: bool = False
     """Whether the resolution stands in the report."""
@@ -157,12 +161,7 @@ class Group:
             halted = {s: w for s, w in halted.items() if s not in spared}
         idle |= halted.keys()
         missing = self._missing(state, lost)
-        since = [
-            health.suspects[worker]
-            for workers in stalled.values()
-            for worker in workers
-            if worker in health.suspects
-        ]
+        stalling = frozenset[str]().union(*stalled.values())
         return GroupView(
             code=self.spec.code,
             usable=frozenset(usable),
@@ -181,7 +180,9 @@ class Group:
             finished=Counter(self.ran_on[share] for share in usable if share in self.took),
             typical=self._typical(state, usable),
             decode_cost=_LATENCY + nbytes / health.bandwidth,
-            suspect_since=min(since, default=None),
+            suspects={w: t for w, t in health.suspects.items() if w in stalling},
+            blocked_since=self.blocked_since,
+            spared_until=health.spared_until,
             tolerance=self.spec.tolerance,
             eps=self.spec.rounding,
             wrong=None if self.spec.verify is None else self.spec.verify.wrong,

@@ -1,7 +1,8 @@
 """Keeping a silent worker from holding up the others: public scheduler interfaces only."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from distributed.core import Status
@@ -15,6 +16,10 @@ __all__ = ["EVICTION", "Isolation"]
 #: Begins the stimulus of every eviction.
 EVICTION = "dask-coded-evict"
 
+_STATUS = "worker-status-change"
+#: What a worker goes back and forth between while it works; nothing else is hidden.
+_OURS = (Status.running, Status.paused)
+
 # Requests are gathered, and repeated only so often: who waits for a silent worker again meanwhile
 # loses no more than this.
 _GATHER = 0.01
@@ -26,7 +31,10 @@ class Isolation:
 
     def __init__(self, scheduler: "Scheduler") -> None:
         self._scheduler = scheduler
-        self._paused: set[str] = set()
+        self._declared: dict[str, Status] = {}
+        """Isolated workers, and what each says of itself meanwhile: running, or paused."""
+        deliver = scheduler.stream_handlers[_STATUS]
+        scheduler.stream_handlers[_STATUS] = partial(self._status_change, deliver)
         self._hung_up: dict[str, float] = {}
         self._due: dict[str, object] = {}
 
@@ -35,23 +43,47 @@ class Isolation:
         for handle in self._due.values():
             self._scheduler.loop.remove_timeout(handle)
         self._due.clear()
+        handler = self._scheduler.stream_handlers.get(_STATUS)
+        if isinstance(handler, partial) and handler.func == self._status_change:
+            self._scheduler.stream_handlers[_STATUS] = handler.args[0]
 
     def isolate(self, address: str) -> None:
         """Place nothing new on a worker."""
         ws = self._scheduler.workers.get(address)
-        if ws is not None and ws.status == Status.running:
-            self._paused.add(address)
-            stimulus = f"dask-coded-suspect-{time()}"
-            self._scheduler.handle_worker_status_change(Status.paused, ws, stimulus)
+        if ws is None or address in self._declared or ws.status not in _OURS:
+            return
+        self._declared[address] = ws.status
+        stimulus = f"dask-coded-suspect-{time()}"
+        self._scheduler.handle_worker_status_change(Status.paused, ws, stimulus)
 
     def trust(self, address: str) -> None:
-        """Undo :meth:`isolate`."""
+        """Undo :meth:`isolate`: the worker is again what it said of itself."""
         ws = self._scheduler.workers.get(address)
-        if address in self._paused:
-            self._paused.discard(address)
-            if ws is not None and ws.status == Status.paused:
-                stimulus = f"dask-coded-trusted-{time()}"
-                self._scheduler.handle_worker_status_change(Status.running, ws, stimulus)
+        status = self._declared.pop(address, None)
+        if ws is not None and status is not None and ws.status == Status.paused:
+            stimulus = f"dask-coded-trusted-{time()}"
+            self._scheduler.handle_worker_status_change(status, ws, stimulus)
+
+    def forget(self, address: str) -> None:
+        """A worker was removed; whoever comes with its address is another one."""
+        self._declared.pop(address, None)
+
+    def _status_change(
+        self,
+        deliver: Callable[..., None],
+        status: str | Status,
+        worker: str,
+        stimulus_id: str,
+    ) -> None:
+        # Scheduled on our account as paused, a worker may pause, or go on, for reasons of its own:
+        # that counts when it is trusted again.
+        if worker in self._declared:
+            declared = Status[status] if isinstance(status, str) else status
+            if declared in _OURS:
+                self._declared[worker] = declared
+                return
+            del self._declared[worker]
+        deliver(status=status, worker=worker, stimulus_id=stimulus_id)
 
     def hang_up(self, addresses: Iterable[str]) -> None:
         """Break every transfer from these workers: who waits for one asks again where to go.
@@ -82,7 +114,7 @@ class Isolation:
 
     def evict(self, address: str) -> None:
         """Remove a worker from the cluster without waiting for it."""
-        self._paused.discard(address)
+        self._declared.pop(address, None)
         self._scheduler.loop.add_callback(
             self._scheduler.remove_worker,
             address=address,

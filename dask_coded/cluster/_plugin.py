@@ -148,7 +148,7 @@ class CodedSchedulerPlugin(SchedulerPlugin):  # type: ignore[misc]
         self._heard.pop(worker, None)
         self.watch.since.pop(worker, None)
         self.trust.worker_left()
-        self.conductor.note_all()
+        self.conductor.left(worker)
 
     def add_worker(self, scheduler: "Scheduler", worker: str) -> None:
         """A worker came, and may take what nobody could."""
@@ -182,6 +182,7 @@ class CodedSchedulerPlugin(SchedulerPlugin):  # type: ignore[misc]
         new, trusted = self.watch.look(heard, time(), interval, _LOOK_EVERY)
         if new or trusted:
             self.conductor.suspected(new, trusted)
+        self.conductor.look()
         if self.watch.since and (new or time() > self._said + _SAY_EVERY):
             self._said = time()
             self.scheduler.log_event(SILENT_TOPIC, sorted(self.watch.since))

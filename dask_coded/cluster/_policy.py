@@ -25,6 +25,8 @@ __all__ = ["Decision", "GroupView", "Patience", "Policy", "Verdict"]
 
 #: Accepted amplification times eps where the user has not said.
 DEFAULT_TOLERANCE = 1e-6
+#: A group that is blocked is looked at again after so many seconds, whatever happens.
+_BLOCKED_AGAIN = 1.0
 
 
 @dataclass(frozen=True)
@@ -70,13 +72,22 @@ class GroupView:
     """Median seconds that a worker took for a usable share."""
     decode_cost: float = 0.0
     """Estimated seconds to fetch the survivors."""
-    suspect_since: float | None = None
-    """When the longest silent of the workers that stall this group became suspect."""
+    suspects: Mapping[str, float] = field(default_factory=dict)
+    """Workers that stall this group, and since when each is suspect."""
+    blocked_since: float | None = None
+    """Since when nothing can come while they are silent; None if that was not so until now."""
+    spared_until: float = float("-inf")
+    """Nobody is removed before: others came back just now, or somebody was removed."""
     tolerance: float | None = None
     eps: float = float(np.finfo(np.float64).eps)
     wrong: int | None = None
     """How many wrong results can be located among those decoded from, 0 to notice that there are
     any; as far as enough can come. None: results are not compared."""
+
+    @property
+    def suspect_since(self) -> float | None:
+        """When the longest silent of the workers that stall this group became suspect."""
+        return min(self.suspects.values(), default=None)
 
     def enough(self, shares: Collection[int]) -> bool:
         """Whether these results are all that has to be waited for."""
@@ -109,7 +120,7 @@ class Decision:
     blocked_by: frozenset[str] = frozenset()
     """Nothing can come while these are silent: recompute elsewhere what only they hold."""
     evict: frozenset[str] = frozenset()
-    """That did not help either: remove these workers."""
+    """That did not help either: remove this worker. One at a time: others may come back yet."""
     amplification: float | None = None
     """Of the decoder, when decoding."""
     inaccurate: bool = False
@@ -295,7 +306,7 @@ class Policy:
         if own:
             return Decision(launch=tuple(sorted(own)), reason=Verdict.WAIT)
         if stuck and view.stalled and not view.enough(coming):
-            return self._blocked(view, now)
+            return self._blocked(view, view.stalled.keys(), now)
         return Decision(reason=Verdict.WAIT)
 
     @staticmethod
@@ -315,18 +326,23 @@ class Policy:
             return Decision(raise_from=min(view.erased), reason=Verdict.ERASED)
         wanted = {share for share in view.missing.values() if share is not None}
         launch = tuple(sorted(wanted & view.idle))
-        if wanted & view.stalled.keys():
-            return self._blocked(view, now)
+        if blocked := wanted & view.stalled.keys():
+            return self._blocked(view, blocked, now)
         return Decision(launch=launch, reason=Verdict.PLAIN)
 
-    def _blocked(self, view: GroupView, now: float) -> Decision:
-        workers = frozenset[str]().union(*view.stalled.values())
-        evict_at = (now if view.suspect_since is None else view.suspect_since) + (
-            self.patience.evict_after
-        )
+    def _blocked(self, view: GroupView, shares: Collection[int], now: float) -> Decision:
+        workers = frozenset[str]().union(*(view.stalled[share] for share in shares))
+        since = {worker: view.suspects.get(worker, now) for worker in workers}
+        longest = min(workers, key=lambda worker: (since[worker], worker))
+        # Silence from before the group needed anything has cost it nothing, and what only this
+        # worker holds may be computed again meanwhile.
+        blocked = now if view.blocked_since is None else view.blocked_since
+        evict_at = max(since[longest], blocked) + self.patience.evict_after
+        evict_at = max(evict_at, view.spared_until)
         return Decision(
             blocked_by=workers,
-            evict=workers if now >= evict_at else frozenset(),
-            wake_at=evict_at if now < evict_at else None,
+            evict=frozenset({longest}) if now >= evict_at else frozenset(),
+            # What was decided may not be possible: nobody else may be left.
+            wake_at=evict_at if now < evict_at else now + _BLOCKED_AGAIN,
             reason=Verdict.BLOCKED,
         )

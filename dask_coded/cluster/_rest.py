@@ -9,14 +9,31 @@ from typing import TYPE_CHECKING
 
 from dask.typing import Key
 
+from dask_coded.cluster._copies import copy_to, keep_one_copy
 from dask_coded.cluster._group import Group, addresses
-from dask_coded.cluster._placement import decode_worker
+from dask_coded.cluster._placement import decode_worker, unequipped
 from dask_coded.cluster._scheduler_state import SchedulerState
 
 if TYPE_CHECKING:
     from distributed.scheduler import Scheduler
 
-__all__ = ["free_workers", "homes_of", "moves", "residents"]
+__all__ = ["free_workers", "homes_of", "moves", "residents", "settle"]
+
+
+def settle(state: SchedulerState, group: Group, suspects: Mapping[str, float]) -> bool:
+    """One copy of each share, and one share to a worker; whether that is so as far as possible."""
+    scheduler = state.scheduler
+    kept = homes_of(state, group, suspects)
+    keep_one_copy(scheduler, kept)
+    lacking = unequipped(scheduler, filter(None, map(state.task, kept)))
+    taken = residents(state, group) | suspects.keys() | lacking
+    moving = moves(scheduler, kept, taken)
+    for key, worker in moving.items():
+        copy_to(scheduler, worker, key)
+    group.home |= kept | moving
+    # Whoever has just joined may not be running yet, and does not say when it is.
+    crowded = len(set(kept.values())) < len(kept)
+    return not moving and (not crowded or taken.issuperset(scheduler.workers))
 
 
 def residents(state: SchedulerState, group: Group) -> frozenset[str]:

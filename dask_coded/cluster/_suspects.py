@@ -72,7 +72,7 @@ class Watch:
         if self._last_look is not None and now - self._last_look > max(5 * interval, limit / 2):
             self._deaf_until = now
         self._last_look = now
-        self._learn(last_heard)
+        self._learn(last_heard, limit)
         silent = {
             worker
             for worker, heard in last_heard.items()
@@ -89,14 +89,17 @@ class Watch:
         self.since.update(dict.fromkeys(new, now))
         return frozenset(new), frozenset(heard_again)
 
-    def _learn(self, last_heard: Mapping[str, float]) -> None:
+    def _learn(self, last_heard: Mapping[str, float], limit: float) -> None:
         for worker, heard in last_heard.items():
             before = self._heard.get(worker)
             if before is None or heard <= before or before < self._deaf_until:
                 continue
             silence = heard - before
             faded = self._silences.get(worker, 0.0) * 0.5 ** (silence / _HALF_LIFE)
-            self._silences[worker] = max(silence, faded)
+            # Busy workers are silent for a little too long. Who was silent for longer than anybody
+            # may be was frozen, and is not waited for any longer the next time.
+            frozen = silence > _MOST_LIMITS * limit
+            self._silences[worker] = faded if frozen else max(silence, faded)
         self._heard = dict(last_heard)
         self._silences = {w: s for w, s in self._silences.items() if w in last_heard}
 

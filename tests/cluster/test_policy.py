@@ -25,6 +25,10 @@ def view(**known: Any) -> GroupView:
         "idle": frozenset(),
         "missing": {q: q for q in range(3)},
     }
+    since = known.pop("suspect_since", None)
+    if since is not None:
+        stalling = frozenset[str]().union(*known.get("stalled", {}).values())
+        known["suspects"] = dict.fromkeys(stalling, since)
     shares = {name: known[name] for name in ("usable", "erased", "idle") if name in known}
     return GroupView(**(nothing | known | {name: frozenset(v) for name, v in shares.items()}))
 
@@ -134,11 +138,39 @@ def test_blocked_by_suspects_asks_for_rescue_then_evicts() -> None:
         "stalled": {2: frozenset({"c"}), 3: frozenset({"d"}), 4: frozenset({"e"})},
         "missing": {2: 2},
     }
-    first = decide(suspect_since=99.0, **known)
+    suspects = {"c": 99.0, "d": 98.5, "e": 99.0}
+    first = decide(suspects=suspects, **known)
     assert first.blocked_by == {"c", "d", "e"}
     assert not first.evict
-    assert first.wake_at == 104.0
-    assert decide(now=104.0, suspect_since=99.0, **known).evict == {"c", "d", "e"}
+    assert first.wake_at == 105.0
+    known |= {"suspects": suspects, "blocked_since": 100.0}
+    assert not decide(now=104.9, **known).evict
+    last = decide(now=105.0, **known)
+    assert last.evict == {"d"}
+    # It may not be possible to remove anybody: then nothing else would wake the group.
+    assert last.wake_at is not None
+    assert last.wake_at > 105.0
+
+
+def test_silence_before_anything_was_needed_is_not_held_against_a_worker() -> None:
+    known = {"usable": {0, 1}, "stalled": {s: frozenset({"c"}) for s in (2, 3, 4)}}
+    known |= {"missing": {2: 2}, "suspects": {"c": 50.0}}
+    first = decide(**known)
+    assert not first.evict
+    assert first.wake_at == 105.0
+    assert decide(now=105.0, blocked_since=100.0, **known).evict == {"c"}
+    # A group that waited already gives a worker that fell silent later its time too.
+    known["suspects"] = {"c": 103.0}
+    assert decide(now=105.0, blocked_since=99.0, **known).wake_at == 108.0
+
+
+def test_nobody_is_removed_while_others_come_back() -> None:
+    known = {"usable": {0, 1}, "stalled": {s: frozenset({"c"}) for s in (2, 3, 4)}}
+    known |= {"missing": {2: 2}, "suspects": {"c": 50.0}, "blocked_since": 51.0}
+    spared = decide(spared_until=101.5, **known)
+    assert not spared.evict
+    assert spared.wake_at == 101.5
+    assert decide(now=101.5, spared_until=101.5, **known).evict == {"c"}
 
 
 def test_outputs_that_are_no_share() -> None:

@@ -55,9 +55,17 @@ def test_who_is_often_late_is_given_more_time() -> None:
 def test_nobody_is_waited_for_longer_than_two_limits() -> None:
     watch = beating("a", "b")
     assert silence_until_suspect(watch, "b", 10.0) == pytest.approx(1.6)
+    for tick in range(117, 130):
+        look(watch, tick / 10, a=tick / 10, b=12.9 if tick == 129 else 10.0)
+    assert silence_until_suspect(watch, "b", 12.9) == pytest.approx(3.1, abs=0.11)
+
+
+def test_who_was_frozen_is_given_no_more_time_than_before() -> None:
+    watch = beating("a", "b")
+    assert silence_until_suspect(watch, "b", 10.0) == pytest.approx(1.6)
     for tick in range(117, 200):
         look(watch, tick / 10, a=tick / 10, b=19.9 if tick == 199 else 10.0)
-    assert silence_until_suspect(watch, "b", 19.9) == pytest.approx(3.1, abs=0.11)
+    assert silence_until_suspect(watch, "b", 19.9) == pytest.approx(1.6, abs=0.11)
 
 
 def test_who_speaks_is_trusted() -> None:
