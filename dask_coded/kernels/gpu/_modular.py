@@ -10,6 +10,7 @@ from dask_coded.errors import (
     FieldRangeError,
     ParameterError,
     UnsupportedDtypeError,
+    WeightsError,
 )
 from dask_coded.kernels.gpu._arithmetic import GOLDILOCKS, MERSENNE, modular
 from dask_coded.kernels.gpu._device import cupy, shared_device
@@ -52,8 +53,10 @@ def combine_modulo(
         If p is even or too large.
     BlockShapeError
         If weights, blocks and `out` do not fit together.
+    WeightsError
+        If a weight is no whole number.
     UnsupportedDtypeError
-        If a block holds no integers.
+        If a block holds no integers, or is no CuPy array.
     FieldRangeError
         If a value is no residue.
     DeviceError, DeviceMemoryError
@@ -71,26 +74,53 @@ def combine_modulo(
         raise ParameterError(
             f"sums on a GPU are taken modulo an odd prime below 2**61 or 2**64 - 2**32 + 1; got {p}"
         )
-    matrix = np.asarray(weights)
+    matrix = _whole(weights)
     given = list(blocks)
     if matrix.ndim != 2 or matrix.shape[1] != len(given) or not given:
         raise BlockShapeError(
             f"weights of shape {matrix.shape} and {len(given)} blocks were given; there must be a "
             "column per block, and at least one"
         )
+    module = cupy()
+    for index, block in enumerate(given):
+        if not isinstance(block, module.ndarray):
+            raise UnsupportedDtypeError(
+                f"combine_modulo takes CuPy arrays; block {index} is a "
+                f"{type(block).__module__}.{type(block).__qualname__}. Convert with cupy.asarray, "
+                "or use combine with a PrimeField"
+            )
     if any(block.shape != given[0].shape for block in given):
         raise BlockShapeError(
             f"blocks must have one shape; got {sorted({tuple(block.shape) for block in given})}"
         )
-    module = cupy()
     name = f"prime:{prime}"
     check_integers(given, name)
     allowed: list[np.dtype[Any]] = [np.dtype(np.uint64), np.dtype(np.int64)]
     if prime < 2**31:
         allowed += [np.dtype(np.uint32), np.dtype(np.int32)]
     named = [(f"block {index}", block) for index, block in enumerate(given)]
+    named += [
+        (f"out[{index}]", array)
+        for index, array in enumerate(out or [])
+        if isinstance(array, module.ndarray)
+    ]
     with shared_device(named), device_memory("combine_modulo") as demand:
         return combine_residues(module, matrix, given, prime, name, allowed, out, demand)
+
+
+def _whole(weights: Any) -> Any:
+    """The weights as an array of whole numbers of any size."""
+    array = np.asarray(weights)
+    for index, value in np.ndenumerate(array):
+        whole = isinstance(value, int | np.integer | np.bool_) or (
+            isinstance(value, float | np.floating) and value.is_integer()
+        )
+        if not whole:
+            raise WeightsError(
+                f"weights modulo a prime are whole numbers; the weight at {index} is {value!r}. A "
+                "quotient is a product with pow(divisor, -1, p)"
+            )
+    return array
 
 
 def check_integers(blocks: Sequence[AnyArray], name: str) -> None:

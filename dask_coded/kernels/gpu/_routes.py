@@ -13,7 +13,8 @@ from dask_coded.typing import AnyArray, Array
 __all__ = ["RouteCase", "RouteRule", "default_route", "route_of", "sum_by_cublas", "use_route"]
 
 _ROUTES = ("combine", "cublas")
-# Rows from which a product with a stack that exists already has enough arithmetic for cuBLAS.
+# Rows from which a product with a stack that exists already is assumed to have enough arithmetic
+# for cuBLAS; use_route puts measurements in its place.
 _STACKED_OUTPUTS = 32
 
 
@@ -35,9 +36,9 @@ RouteRule: TypeAlias = Callable[[RouteCase], str]
 def default_route(case: RouteCase) -> str:
     """cuBLAS for many outputs of blocks that are stacked already, else the kernel.
 
-    Sums of separate blocks are bound by memory up to some hundred outputs, and stacking more than
-    doubles what is moved. Where they are stacked, one product reads them once for all outputs,
-    whereas the kernel reads them once for each sixteen.
+    The assumption is that memory bounds such sums: stacking separate blocks more than doubles what
+    is moved, and where they are stacked, one product reads them once for all outputs, whereas the
+    kernel reads them once for each sixteen.
     """
     return "cublas" if case.stacked and case.n_outputs >= _STACKED_OUTPUTS else "combine"
 

@@ -6,7 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dask_coded.fields import COMPLEX, PAIRED, REAL, Field
+from dask_coded.codes import MDS
+from dask_coded.errors import ParameterError
+from dask_coded.fields import COMPLEX, PAIRED, REAL, Field, PrimeField
+from dask_coded.graph._tasks import weighted_sum
 from dask_coded.kernels import combine, warm_up
 from dask_coded.kernels.gpu import use_route
 from dask_coded.kernels.gpu._arithmetic import wrapping
@@ -329,3 +332,46 @@ def test_warm_up_compiles_what_the_work_then_uses(cupy: Any) -> None:
 def test_warm_up_of_every_field(cupy: Any, field: Field) -> None:
     warm_up([(1, 1)], ["float64"], field=field)
     assert cupy.standin.launches
+
+
+def test_warm_up_of_a_size_compiles_that_size(cupy: Any) -> None:
+    """A single input with several outputs too, none of which may be a mere copy."""
+    warm_up([(1, 3)], ["int32", "float32"], layouts=["aligned"])
+    for _, source in cupy.standin.launches:
+        assert "#define INPUTS 1\n#define OUTPUTS 3\n" in source
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_warm_up_of_a_code_compiles_what_its_tasks_use(cupy: Any, dtype: str) -> None:
+    code = MDS(6, k=4)
+    warm_up(code=code, dtypes=[dtype])
+    before = set(cupy.standin.launches)
+    assert any("#define WIDTH 1\n" in source for _, source in before)
+    stream = np.random.default_rng(12)
+    data = [normal(stream, dtype, 50) for _ in range(4)]
+    blocks = [cupy.asarray(block) for block in data]
+    shares = [weighted_sum(row, *blocks) for row in code.generator()]
+    for kept in (6, 5, 4):
+        decoder = code.decoder(range(kept))
+        results = [shares[share] for share in decoder.shares]
+        for row, block in zip(decoder.weights, data, strict=True):
+            output = weighted_sum(row, *results)
+            np.testing.assert_allclose(output.get(), block, rtol=0, atol=1e-4)
+    assert set(cupy.standin.launches) == before
+
+
+def test_warm_up_of_a_search_compiles_the_fusion_too(cupy: Any) -> None:
+    warm_up([(3, 1)], ["float32"], nearest=[5])
+    names = {name for name, _ in cupy.standin.launches}
+    assert names == {"combine", "candidates", "fuse_distances", "top_k"}
+    assert any(
+        name == "fuse_distances" and "#define INPUTS 3\n" in source
+        for name, source in cupy.standin.launches
+    )
+
+
+def test_warm_up_of_an_exact_code(cupy: Any) -> None:
+    warm_up(code=MDS(5, k=3, field=PrimeField(2**31 - 1)))
+    assert any("Mersenne31" in source for _, source in cupy.standin.launches)
+    with pytest.raises(ParameterError, match="'aligned', 'unaligned' or 'strided'; got"):
+        warm_up([(2, 1)], layouts=["crooked"])  # type: ignore[list-item]

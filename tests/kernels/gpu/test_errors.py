@@ -34,9 +34,16 @@ def test_without_cupy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_without_a_device() -> None:
     with emulated_cupy(n_devices=0):
-        for action in (require_device, lambda: warm_up([(4, 1)])):
+        for action in (require_device, lambda: warm_up([(4, 1)], required=True)):
             with pytest.raises(DeviceError, match="sees no CUDA device"):
                 action()
+
+
+def test_warm_up_goes_on_where_there_is_no_device(caplog: pytest.LogCaptureFixture) -> None:
+    """Every worker of a cluster is told to, and some may have no GPU."""
+    with emulated_cupy(n_devices=0):
+        warm_up([(4, 1)])
+    assert "sees no CUDA device" in caplog.text
 
 
 def test_without_a_driver(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,10 +8,12 @@ import pytest
 
 from dask_coded.errors import (
     BlockShapeError,
+    DeviceError,
     FieldRangeError,
     ParameterError,
     UnsupportedDtypeError,
     UnsupportedOperationError,
+    WeightsError,
 )
 from dask_coded.fields import PrimeField
 from dask_coded.kernels import combine
@@ -144,3 +146,30 @@ def test_bad_input_is_named(cupy: Any) -> None:
         combine([[1]], [block], field=PrimeField(2))
     with pytest.raises(BlockShapeError, match="must be int64"):
         combine([[1]], [block], field=PrimeField(2**61 - 1), out=[cupy.zeros((3,), np.int32)])
+
+
+@pytest.mark.parametrize("weight", [0.5, np.nan, np.inf, 1j, "two", None])
+def test_weights_that_are_not_whole_are_named(cupy: Any, weight: Any) -> None:
+    with pytest.raises(WeightsError, match=r"whole numbers; the weight at \(0, [01]\) is"):
+        combine_modulo([[1, weight]], [cupy.zeros((3,), np.int64)] * 2, 97)
+
+
+def test_whole_weights_of_any_kind(cupy: Any) -> None:
+    block = cupy.asarray(np.array([1, 2, 3]))
+    for weight in (2.0, np.float32(2), 99, 97**20 + 2, np.int8(-95)):
+        (found,) = combine_modulo([[weight]], [block], 97)
+        assert found.get().tolist() == [2, 4, 6]
+
+
+def test_blocks_of_another_library_are_named(cupy: Any) -> None:
+    with pytest.raises(UnsupportedDtypeError, match=r"block 1 is a numpy\.ndarray.*asarray"):
+        combine_modulo([[1, 2]], [cupy.zeros((3,), np.int64), np.zeros(3, int)], 97)
+
+
+def test_out_on_another_device_is_named() -> None:
+    with emulated_cupy(n_devices=2) as cupy:
+        block = cupy.zeros((3,), np.int64)
+        with cupy.cuda.Device(1):
+            out = cupy.zeros((3,), np.int64)
+        with pytest.raises(DeviceError, match=r"out\[0\] on device 1"):
+            combine_modulo([[2]], [block], 97, out=[out])
