@@ -299,7 +299,8 @@ def _build(plan: MatmulPlan) -> da.Array:
     per_position = max(a.chunks[-1]) * (max(a.chunks[-2]) + (1 if vector else max(b.chunks[-1])))
     chunks = (*batch, a.chunks[-2]) if vector else (*batch, a.chunks[-2], b.chunks[-1])
     if verify is not None:
-        verify = replace(verify, inner=min(a.shape[-1], positions * max(a.chunks[-1])))
+        inner = min(a.shape[-1], positions * max(a.chunks[-1]))
+        verify = replace(verify, inner=inner, side=plan.choice.side)
     groups = MatmulGroups(
         name=f"coded-matmul-{token}",
         code=code,

@@ -17,8 +17,8 @@ from dask_coded.cluster._group import Group, Health, addresses
 from dask_coded.cluster._isolation import Isolation
 from dask_coded.cluster._memory import keep_at_home
 from dask_coded.cluster._placement import acquainted, decode_worker, homes, spread, unequipped
-from dask_coded.cluster._policy import DEFAULT_TOLERANCE, Decision, GroupView, Policy
-from dask_coded.cluster._record import History, entry_of, warning_event, wrong_event
+from dask_coded.cluster._policy import Decision, GroupView, Policy
+from dask_coded.cluster._record import History, entry_of, tell_cost, wrong_event
 from dask_coded.cluster._rescue import downstream, upstream
 from dask_coded.cluster._rest import free_workers, residents, settle
 from dask_coded.cluster._scheduler_state import SchedulerState
@@ -336,11 +336,8 @@ class Conductor:
         self._isolation.hang_up(lost)
         group.decoded += len(outputs)
         group.amplification = decision.amplification
-        if decision.inaccurate and decision.amplification and not group.warned:
-            group.warned = True
-            tolerance = group.spec.tolerance or DEFAULT_TOLERANCE
-            event = warning_event(group, decision.amplification, view.eps, tolerance)
-            self.scheduler.log_event("warn", event)
+        if decision.inaccurate:
+            tell_cost(self.scheduler, group)
         rest = [before[share] for share in decision.cancel if before[share] not in outputs]
         self._stop(group, rest)
 
@@ -417,6 +414,12 @@ class Conductor:
         logger.warning("Results of %s disagree; wrong: %s", name, group.wrong or "cannot be told")
         if corrected:
             self.scheduler.log_event("warn", wrong_event(group))
+
+    def decoded_without(self, name: str, amplification: float) -> None:
+        """Some survivors were done without, which may have cost digits."""
+        if group := self.groups.get(name):
+            group.amplification = amplification
+            tell_cost(self.scheduler, group)
 
     def _think_again(self) -> None:
         """Some suspects have been silent for so long that little is expected of them."""

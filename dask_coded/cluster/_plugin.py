@@ -160,13 +160,15 @@ class CodedSchedulerPlugin(SchedulerPlugin):  # type: ignore[misc]
         self.conductor.note_all()
 
     def log_event(self, topic: str, msg: Any) -> None:
-        """A worker says that a cancelled share has left its slot, or that results are wrong."""
+        """A worker says that a cancelled share has left its slot, or what it made of results."""
         if topic != PLUGIN_NAME or not isinstance(msg, dict):
             return
         if msg.get("action") == "slot-free":
             self.conductor.history.stopped(msg["key"], time())
         elif msg.get("action") == "wrong-results":
             self.conductor.found_wrong(msg["group"], msg["shares"], msg["corrected"])
+        elif msg.get("action") == "decoded-without":
+            self.conductor.decoded_without(msg["group"], msg["amplification"])
 
     def _look_around(self) -> None:
         """Compare heartbeats with the clock."""

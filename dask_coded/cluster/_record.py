@@ -3,12 +3,16 @@
 import pickle
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dask_coded.cluster._group import Group
+from dask_coded.cluster._policy import DEFAULT_TOLERANCE
 from dask_coded.errors import AmplificationWarning, WrongResultWarning
 
-__all__ = ["History", "entry_of", "totals", "warning_event", "wrong_event"]
+if TYPE_CHECKING:
+    from distributed import Scheduler
+
+__all__ = ["History", "entry_of", "tell_cost", "totals", "wrong_event"]
 
 
 def entry_of(group: Group, resolved_at: float | None) -> dict[str, Any]:
@@ -106,14 +110,20 @@ class History:
         }
 
 
-def warning_event(group: Group, amplification: float, eps: float, tolerance: float) -> Any:
-    """An event that makes every client of the scheduler warn."""
+def tell_cost(scheduler: "Scheduler", group: Group) -> None:
+    """Make every client warn, once for each group, if decoding cost more than was asked for."""
+    tolerance, eps = group.spec.tolerance or DEFAULT_TOLERANCE, group.spec.rounding
+    amplification = group.amplification
+    if amplification is None or amplification * eps <= tolerance or group.warned:
+        return
+    group.warned = True
     text = (
         f"a group of {group.spec.code!r} asked for a relative error of {tolerance:.1e}; from the "
         f"shares that could be had, decoding may amplify rounding to {amplification * eps:.1e} "
         f"(amplification {amplification:.1e}). Use more parity, or a better conditioned code."
     )
-    return {"message": pickle.dumps(text), "category": pickle.dumps(AmplificationWarning)}
+    event = {"message": pickle.dumps(text), "category": pickle.dumps(AmplificationWarning)}
+    scheduler.log_event("warn", event)
 
 
 def wrong_event(group: Group) -> Any:

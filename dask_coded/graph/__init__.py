@@ -46,7 +46,7 @@ from dask_coded.graph._tasks import combine_results as combine_results
 from dask_coded.graph._tasks import spec_of as spec_of
 from dask_coded.graph._tiles import Tiles as Tiles
 from dask_coded.graph._tiles import encode_tiles as encode_tiles
-from dask_coded.graph._verify import TOPIC as TOPIC
+from dask_coded.graph._told import TOPIC as TOPIC
 from dask_coded.graph._verify import verified as verified
 
 __all__ = [

@@ -25,8 +25,15 @@ _SMALL_PRODUCT = 4e6
 Measured: TypeAlias = tuple[AnyArray, Any, Any]
 
 
-def row_lengths(a: AnyArray) -> AnyArray:
+def row_lengths(a: AnyArray, product: Any = None) -> AnyArray:
     """Euclidean length of each row, ``(..., m, n) -> (..., m)``; never zero, and finite if `a` is.
+
+    Parameters
+    ----------
+    a
+        An operand.
+    product
+        The dtype in which it is multiplied; None if that is its own.
 
     Examples
     --------
@@ -36,7 +43,7 @@ def row_lengths(a: AnyArray) -> AnyArray:
     """
     if a.dtype.kind in "iu":
         a = a.astype(np.float64)
-    info = np.finfo(a.dtype)
+    info = np.finfo(a.dtype if product is None else product)
     # What underflows in squares counts as if it just did not.
     least = a.shape[-1] * float(info.tiny)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -56,9 +63,11 @@ def _row_squares(a: AnyArray) -> AnyArray:
     return np.einsum("...ij,...ij->...i", a, a, dtype=wide)
 
 
-def _column_lengths(b: Any) -> Any:
+def _column_lengths(b: Any, product: Any) -> Any:
     """``(..., n)``, or a number for a vector."""
-    return row_lengths(b[None])[0] if b.ndim < 2 else row_lengths(np.swapaxes(b, -1, -2))
+    if b.ndim < 2:
+        return row_lengths(b[None], product)[0]
+    return row_lengths(np.swapaxes(b, -1, -2), product)
 
 
 def measured_part(
@@ -90,8 +99,9 @@ def measured_part(
             if product.dtype.kind in "iu":
                 rows = columns = None
                 continue
-            rows = np.hypot(rows, row_lengths(a) if lengths is None else lengths)
-            columns = np.hypot(columns, _column_lengths(b))
+            own = row_lengths(a, product.dtype) if lengths is None else lengths
+            rows = np.hypot(rows, own)
+            columns = np.hypot(columns, _column_lengths(b, product.dtype))
     return total, rows, columns
 
 

@@ -9,9 +9,10 @@ import numpy as np
 
 from dask_coded.codes import AbstractCode
 from dask_coded.errors import ParameterError
+from dask_coded.graph._sides import Side
 from dask_coded.typing import Array
 
-__all__ = ["Verification", "Verify", "unit_rounding"]
+__all__ = ["Verification", "Verify", "share_dtype", "unit_rounding"]
 
 #: What a user says: notice wrong results, or do without them; a number of those to prepare for.
 Verify: TypeAlias = Literal["detect", "correct"] | int
@@ -35,12 +36,15 @@ class Verification:
         Products summed in each entry of a result.
     shares_eps
         Precision in which shares were encoded; 0 if exactly. None: that of the results.
+    side
+        Which operand the code encodes; None: the rows, or both if it is made for both.
     """
 
     correct: bool
     wrong: int
     inner: int
     shares_eps: float | None = None
+    side: Side | None = None
 
     @classmethod
     def asked(cls, verify: Verify, inner: int, shares_eps: float | None = None) -> "Verification":
@@ -61,6 +65,13 @@ class Verification:
                 "results to correct"
             )
         return cls(True, verify, inner, shares_eps)
+
+
+def share_dtype(verification: Verification, results: np.dtype[Any]) -> np.dtype[Any]:
+    """The coarsest dtype that shares or their results were in; of complex numbers, their parts."""
+    eps = max(float(np.finfo(results).eps), verification.shares_eps or 0.0)
+    fits = [kind for kind in ("f8", "f4") if np.finfo(kind).eps >= eps]
+    return np.dtype(fits[0] if fits else "f2")
 
 
 def unit_rounding(
@@ -108,7 +119,7 @@ def unit_rounding(
     unit = float(np.finfo(dtype).eps) / 2
     n, count = max(1, verification.inner), len(shares)
     spread = math.sqrt(count)  # a row of unit norm adds up to at most this
-    luck = math.sqrt(2 * math.log(2 * n * entries * count / _FALSE_ALARM))
+    luck = math.sqrt(2 * math.log(2 * n * max(1, entries) * count / _FALSE_ALARM))
     product = min(n * spread, luck * math.sqrt(n))
     encoding, drift = _coefficients(code, shares)
     share_unit = unit if verification.shares_eps is None else verification.shares_eps / 2

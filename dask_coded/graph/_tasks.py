@@ -368,6 +368,7 @@ def combination(
             *(TaskRef(keys[share]) for share in shares),
             shapes=spec.shapes,
             dtype=spec.dtype,
+            tolerance=spec.tolerance,
         )
     decoder = spec.code.decoder(tuple(survivors))
     output = spec.output_keys.index(key)

@@ -7,31 +7,24 @@ the rows and columns that went into each entry (:func:`unit_rounding`).
 """
 
 import math
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from distributed import get_worker
 
-from dask_coded.codes import AbstractCode, locate, protects
-from dask_coded.errors import (
-    UnverifiableError,
-    WrongResultError,
-    WrongResultWarning,
-)
+from dask_coded.codes import AbstractCode, AbstractLinearCode, locate, protects
+from dask_coded.errors import UnverifiableError, WrongResultError
 from dask_coded.fields import PAIRED, REAL
+from dask_coded.graph._lengths import largest, misjudged
 from dask_coded.graph._padding import padded
-from dask_coded.graph._rounding import Verification, unit_rounding
+from dask_coded.graph._rounding import Verification, share_dtype, unit_rounding
+from dask_coded.graph._told import tell_amplification, tell_wrong
 from dask_coded.graph._whole import EXACT, free_columns, whole_checker
 from dask_coded.kernels import combine
 from dask_coded.typing import AnyArray
 
-__all__ = ["TOPIC", "verified"]
-
-#: Where workers report what they found.
-TOPIC = "dask-coded"
+__all__ = ["verified"]
 
 # Entries compared at once, few enough that they stay in a cache.
 _PANEL = 1 << 16
@@ -47,6 +40,7 @@ def verified(
     *results: Any,
     shapes: Sequence[tuple[int, ...]] | None = None,
     dtype: str | None = None,
+    tolerance: float | None = None,
 ) -> tuple[AnyArray, ...]:
     """All outputs of a group, from results that agree.
 
@@ -62,6 +56,9 @@ def verified(
         Measured results; anything else is an erasure, and so are NaN and infinity.
     shapes, dtype
         Of the outputs; None takes them from the results.
+    tolerance
+        Largest acceptable ``amplification * eps``, see :class:`GroupSpec`; that it is exceeded
+        once wrong results are done without is reported.
 
     Raises
     ------
@@ -79,13 +76,14 @@ def verified(
     >>> results = [(x.reshape(2, 2) @ b, np.full(2, 9.0), np.full(1, 2.0)) for x in shares]
     >>> results[3][0][1] += 1.0
     >>> how = Verification.asked("correct", inner=2)
+    >>> import warnings
     >>> with warnings.catch_warnings(action="ignore"):
     ...     outputs = verified(how, code, "g", range(4), *results)
     >>> [output.ravel().tolist() for output in outputs]
     [[1.0, 5.0], [9.0, 13.0]]
     """
     stack = _Stack(verification, code, group, shares, results)
-    wrong: set[int] = set()
+    wrong = stack.misjudged()
     while True:
         disagreement = stack.disagreement(wrong)
         if disagreement is None:
@@ -98,15 +96,15 @@ def verified(
             break
         wrong |= found
     if wrong and not verification.correct:
-        _tell(group, code, wrong, corrected=False)
+        tell_wrong(group, code, wrong, corrected=False)
         raise WrongResultError(
-            f"{group} of {code!r}: the results of shares {sorted(wrong)} disagree with the others "
-            "by more than rounding. Compute again, or decode without them by verify='correct'; "
-            "dask_coded.report(client) names the workers"
+            f"{group} of {code!r}: the results of shares {sorted(wrong)}, or the lengths that came "
+            "with them, disagree with the others by more than rounding. Compute again, or decode "
+            "without them by verify='correct'; dask_coded.report(client) names the workers"
         )
     if wrong:
-        _tell(group, code, wrong, corrected=True)
-    return stack.outputs(wrong, shapes, dtype)
+        tell_wrong(group, code, wrong, corrected=True)
+    return stack.outputs(wrong, shapes, dtype, tolerance)
 
 
 class _Stack:
@@ -123,10 +121,12 @@ class _Stack:
         self._verification, self._code, self._group = verification, code, group
         usable: dict[int, Any] = {}
         self._lost: dict[int, str] = {}
+        self._void: set[int] = set()
         for share, result in zip(shares, results, strict=True):
             if isinstance(result, np.ndarray):
                 # A share of void tiles is zero, whatever was multiplied.
                 result = (result, np.zeros(1), np.zeros(1))
+                self._void.add(share)
             if not isinstance(result, tuple):
                 self._lost[share] = getattr(result, "reason", f"it is a {type(result).__name__}")
             elif result[1] is not None and not _finite(*result[1:]):
@@ -136,14 +136,12 @@ class _Stack:
         self._exact = any(rows is None for _, rows, _ in usable.values())
         self._paired = code.field == PAIRED
         self._bare = {share: result[0] for share, result in usable.items()}
+        self._lengths = {share: result[1:] for share, result in usable.items()}
         self._arrays: dict[int, Any] = {}
         if usable:
             arrays = padded(list(self._bare.values()), self._paired)
             self._arrays = dict(zip(usable, arrays, strict=True))
             self._dtype = np.result_type(*arrays)
-            if not self._exact:
-                self._rows = _largest([result[1] for result in usable.values()])
-                self._columns = _largest([result[2] for result in usable.values()])
 
     def _kept(self, wrong: set[int]) -> tuple[int, ...]:
         return tuple(sorted(self._arrays.keys() - wrong))
@@ -169,7 +167,7 @@ class _Stack:
 
     def refused(self, kept: Sequence[int], wrong: set[int]) -> WrongResultError:
         """The error for results that disagree and cannot be put right; reported as well."""
-        _tell(self._group, self._code, wrong, corrected=False)
+        tell_wrong(self._group, self._code, wrong, corrected=False)
         named = f", beside {sorted(wrong)}," if wrong else ""
         return WrongResultError(
             f"{self._group} of {self._code!r}: results disagree by more than rounding, and which "
@@ -179,6 +177,27 @@ class _Stack:
         )
 
     # Comparing
+
+    def misjudged(self) -> set[int]:
+        """Shares whose lengths contradict those of the others.
+
+        Raises
+        ------
+        WrongResultError
+            If it is not clear whose lengths are wrong.
+        """
+        if self._exact or not self._lengths:
+            return set()
+        info = np.finfo(share_dtype(self._verification, self._dtype))
+        floor = math.sqrt(max(1, self._verification.inner) * float(info.tiny))
+        told = {s: None if s in self._void else pair for s, pair in self._lengths.items()}
+        side = self._verification.side
+        if side is None:
+            side = "rows" if isinstance(self._code, AbstractLinearCode) else "both"
+        found = misjudged(self._code, side, told, float(info.eps), floor)
+        if found is None:
+            raise self.refused(self._kept(set()), set())
+        return found
 
     def disagreement(self, wrong: set[int]) -> "_Places | None":
         """Places where the other results disagree, some of them if they are many.
@@ -191,7 +210,7 @@ class _Stack:
             arrays = [self._arrays[share] for share in kept]
             scale = 0.0 if self._exact else self._scale(kept, check)
             with np.errstate(all="ignore"):
-                found, infinite = self._compared(check, arrays, scale)
+                found, infinite = self._compared(kept, check, arrays, scale)
             if infinite:
                 lost = {share for share in kept if not _finite(self._arrays[share])}
                 if lost:
@@ -202,15 +221,15 @@ class _Stack:
             return found
 
     def _compared(
-        self, check: Any, arrays: Sequence[Any], scale: float
+        self, kept: Sequence[int], check: Any, arrays: Sequence[Any], scale: float
     ) -> tuple["_Places | None", bool]:
         field = REAL if self._paired or self._exact else self._code.field
-        rows, columns = (None, None) if self._exact else self._lengths(arrays[0].ndim)
+        rows, columns = (None, None) if self._exact else self._limits(kept, arrays[0].ndim)
         if self._paired:
             check = np.block([[check.real, -check.imag], [check.imag, check.real]])
             half = len(arrays[0]) // 2
             arrays = list(_halves(arrays, half))
-            rows = np.maximum(rows[:half], rows[half:]) if len(rows) > 1 else rows
+            rows = _of_halves(rows, half)
         found: list[Any] = []
         infinite, worst = False, (0.0, 0)
         for panel in _panels(arrays[0].shape):
@@ -226,7 +245,7 @@ class _Stack:
                     np.maximum(largest, np.abs(other), out=largest)
                 long, wide = (_along(lengths, panel) for lengths in (rows, columns))
                 top = float(largest.max(initial=0.0))
-                if top <= scale * float(long.min(initial=np.inf)) * float(wide.min()):
+                if top <= scale * float(long.min(initial=np.inf)) * float(wide.min(initial=np.inf)):
                     continue
                 infinite |= not np.isfinite(top)
                 limit = np.broadcast_to(scale * long * wide, largest.shape)
@@ -263,15 +282,15 @@ class _Stack:
         entries = next(iter(self._arrays.values())).size
         return unit_rounding(self._verification, self._code, kept, check, self._dtype, entries)
 
-    def _lengths(self, ndim: int) -> tuple[Any, Any]:
-        """Row and column lengths, broadcast against the results."""
-        rows, columns = np.asarray(self._rows, float), np.asarray(self._columns, float)
-        if self._is_matrix(ndim):
+    def _limits(self, kept: Sequence[int], ndim: int) -> tuple[Any, Any]:
+        """Largest row and column lengths of these shares, broadcast against the results."""
+        rows, columns = (
+            np.asarray(largest([self._lengths[share][side] for share in kept]), float)
+            for side in range(2)
+        )
+        if columns.ndim > 0 and ndim > 1:
             return rows[..., :, None], columns[..., None, :]
         return rows, columns
-
-    def _is_matrix(self, ndim: int) -> bool:
-        return np.ndim(self._columns) > 0 and ndim > 1
 
     def located(
         self, places: "_Places", wrong: set[int]
@@ -301,9 +320,16 @@ class _Stack:
     # Outputs
 
     def outputs(
-        self, wrong: set[int], shapes: Sequence[tuple[int, ...]] | None, dtype: str | None
+        self,
+        wrong: set[int],
+        shapes: Sequence[tuple[int, ...]] | None,
+        dtype: str | None,
+        tolerance: float | None,
     ) -> tuple[AnyArray, ...]:
         decoder = self._code.decoder(self._kept(wrong))
+        if (wrong or self._lost) and not self._exact:
+            eps = float(np.finfo(share_dtype(self._verification, self._dtype)).eps)
+            tell_amplification(self._group, self._code, decoder.amplification, eps, tolerance)
         outputs: list[AnyArray] = []
         for q, row in enumerate(np.asarray(decoder.weights)):
             used = [i for i, weight in enumerate(row) if weight != 0] or [0]
@@ -331,14 +357,11 @@ def _finite(*arrays: Any) -> bool:
     return all(bool(np.isfinite(array).all()) for array in arrays)
 
 
-def _largest(lengths: Sequence[Any]) -> Any:
-    """The largest of each entry; shorter ones do not reach the end."""
-    arrays = [np.asarray(each) for each in lengths]
-    if all(each.ndim == 0 for each in arrays):
-        return np.max(arrays)
-    rank = max(each.ndim for each in arrays)
-    common = [each.reshape((1,) * (rank - each.ndim) + each.shape) for each in arrays]
-    return np.maximum.reduce(padded(common))
+def _of_halves(rows: Any, half: int) -> Any:
+    """The larger length of every two paired rows; of an odd number the last has no other."""
+    if len(rows) == 1:
+        return rows
+    return np.maximum(rows[:half], padded([rows[half:], rows[:half]])[0])
 
 
 def _halves(arrays: Sequence[Any], half: int) -> Iterator[Any]:
@@ -363,25 +386,3 @@ def _spread(places: Any) -> Any:
     if len(places) <= _PLACES:
         return places
     return places[np.linspace(0, len(places) - 1, _PLACES).astype(int)]
-
-
-def _tell(group: str, code: AbstractCode, wrong: set[int], *, corrected: bool) -> None:
-    """Report to the scheduler, which knows the workers; without one, warn."""
-    event = {
-        "action": "wrong-results",
-        "group": group,
-        "shares": sorted(wrong),
-        "corrected": corrected,
-    }
-    try:
-        worker = get_worker()
-    except ValueError:
-        if corrected:
-            warnings.warn(
-                f"the results of shares {sorted(wrong)} of {group} ({code!r}) were wrong; the "
-                "outputs were decoded without them",
-                WrongResultWarning,
-                stacklevel=2,
-            )
-        return
-    worker.log_event(TOPIC, event)

@@ -69,6 +69,7 @@ def not_a_number(array: Any) -> Any:
     return np.full_like(array, np.nan)
 
 
+@pytest.mark.filterwarnings("ignore:Increasing number of chunks")
 @given(operands=products(), verify=st.sampled_from(["detect", "correct", 2]))
 @settings(max_examples=80)
 def test_clean_products_are_numpys(operands: tuple[da.Array, da.Array], verify: Any) -> None:
@@ -81,6 +82,7 @@ def test_clean_products_are_numpys(operands: tuple[da.Array, da.Array], verify: 
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.filterwarnings("ignore:Increasing number of chunks")
 @given(operands=products(["float32", "float64", "complex128", "int64"]), seed=st.integers(0, 999))
 @settings(max_examples=50)
 def test_one_wrong_result_in_each_group_changes_nothing(

@@ -1,6 +1,7 @@
 """Workers that return wrong results, on a real cluster: corrected, or said; and who it was."""
 
 import gc
+import pickle
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +15,13 @@ from distributed.utils_test import gen_cluster
 from dask_coded import coded_matmul, encode
 from dask_coded.cluster import GroupView, Policy, enable, report
 from dask_coded.codes import MDS, Replication
-from dask_coded.errors import UnverifiableError, WrongResultError, WrongResultWarning
+from dask_coded.errors import (
+    AmplificationWarning,
+    UnverifiableError,
+    WrongResultError,
+    WrongResultWarning,
+)
+from dask_coded.graph import spec_of
 from dask_coded.testing import EmulatedCluster, TaskFaults, assert_clean
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
@@ -202,6 +209,16 @@ async def test_without_the_runtime(c: Client, s: Scheduler, *workers: Worker) ->
     np.testing.assert_allclose(found, A @ B, rtol=1e-9, atol=1e-9)
 
 
+def garbled(task: Any, seed: int) -> Any:
+    """The task of a share that gives nonsense."""
+
+    def nonsense(*args: Any, **kwargs: Any) -> Any:
+        array, *lengths = task.func(*args, **kwargs)
+        return (np.random.default_rng(seed).normal(size=array.shape), *lengths)
+
+    return type(task)(task.key, nonsense, *task.args, **task.kwargs)
+
+
 def view(code: Any, usable: set[int], running: set[int], wrong: int | None) -> GroupView:
     return GroupView(
         code=code,
@@ -251,3 +268,33 @@ def test_policy_waits_for_both_copies() -> None:
 def test_policy_gives_late_results_a_moment() -> None:
     soon = view(MDS(6, 3), {0, 1, 2, 3}, {4, 5}, 0)
     assert Policy().decide(soon, now=0.001).wake_at is not None
+
+
+@gen_cluster(client=True, nthreads=[("127.0.0.1", 1)] * 3, timeout=60)
+async def test_digits_lost_without_wrong_results_are_told(
+    c: Client, s: Scheduler, *workers: Worker
+) -> None:
+    """All shares together lose none; without the wrong ones, and only then, it takes a warning."""
+    await enable(c)
+    code, wrong = MDS(14, 9, parity="gaussian"), range(5, 9)
+    amplification = code.decoder(set(range(14)) - set(wrong)).amplification
+    tolerance = 0.5 * amplification * float(np.finfo(float).eps)
+    for scale, hits in ((1.0, range(0)), (2.0, wrong)):
+        a, b = da.from_array(scale * A, chunks=(67, 80)), da.from_array(B, chunks=-1)
+        product = coded_matmul(a, b, code=code, verify=4, tolerance=tolerance)
+        graph = dict(product.__dask_graph__())
+        (spec,) = [spec for task in graph.values() if (spec := spec_of(task)) is not None]
+        for share in hits:
+            key = spec.share_keys[share]
+            graph[key] = garbled(graph[key], share)
+        future = c.get(graph, product.__dask_keys__()[0][0], sync=False)
+        with warnings.catch_warnings(action="ignore"):
+            found = await future
+        np.testing.assert_allclose(found, scale * A[:67] @ B, rtol=1e-9, atol=1e-9)
+        told = [pickle.loads(event["category"]) for _, event in s.get_events("warn")]
+        entry = (await report(c)).groups[-1]
+        assert sorted(map(int, entry["wrong"])) == list(hits)
+        expected = amplification if hits else code.decoder(range(14)).amplification
+        assert entry["amplification"] == pytest.approx(expected)
+        assert (AmplificationWarning in told) == bool(hits)
+        del future

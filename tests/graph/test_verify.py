@@ -1,6 +1,7 @@
 """Comparing measured results: what is right passes, what is wrong is found, and never guessed."""
 
 import warnings
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from dask_coded.codes import MDS, AbstractCode, MatDot, Replication
 from dask_coded.errors import (
+    AmplificationWarning,
     NotDecodableError,
     ParameterError,
     UnsupportedDtypeError,
@@ -92,6 +94,9 @@ class Made:
             assert output.dtype == expected.dtype
             np.testing.assert_allclose(output, expected, rtol=bound, atol=bound * size)
 
+    def check_shapes(self, outputs: Any) -> None:
+        assert [output.shape for output in outputs] == [output.shape for output in self.outputs]
+
 
 CODES = [
     MDS(7, 4),
@@ -125,7 +130,7 @@ def test_one_wrong_entry_is_corrected(code: AbstractCode, dtype: str) -> None:
         with pytest.warns(WrongResultWarning, match=rf"shares \[{share}\]"):
             outputs = made.verified()
         made.check(outputs)
-        with pytest.raises(WrongResultError, match=rf"shares \[{share}\] disagree"):
+        with pytest.raises(WrongResultError, match=rf"shares \[{share}\],"):
             made.verified("detect")
 
 
@@ -328,3 +333,131 @@ def test_unfit_and_void_shares() -> None:
     made.check(made.verified())
     with pytest.raises((UnverifiableError, NotDecodableError)):
         made.verified(shares=[0, 1])
+
+
+def inflated(made: Made, share: int, side: int, place: int, factor: float) -> None:
+    """Lengths of a share that are too large, or too small, at one place."""
+    lengths = [np.array(each) for each in made.results[share][1:]]
+    lengths[side][place] *= factor
+    made.results[share] = (made.results[share][0], *lengths)
+
+
+@pytest.mark.parametrize("side", [0, 1])
+@pytest.mark.parametrize("where", ["same", "other"])
+@pytest.mark.parametrize("code", [MDS(9, 5), MDS(10, 5, field=PAIRED), MatDot(9, 3)], ids=repr)
+def test_lengths_cannot_hide_a_wrong_entry(code: AbstractCode, where: str, side: int) -> None:
+    for share in range(code.n_shares):
+        made = Made(code, seed=share)
+        liar = share if where == "same" else (share + 1) % code.n_shares
+        inflated(made, liar, side, 2, 1e12)
+        made.results[share][0][2, 2] += 1e-3
+        with pytest.warns(WrongResultWarning, match=r"shares \[") as caught:
+            made.check(made.verified())
+        named = str(caught[0].message).partition("[")[2].partition("]")[0]
+        assert {int(name) for name in named.split(",")} == {share, liar}
+        with pytest.raises(WrongResultError):
+            made.verified("detect")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("side", [0, 1])
+def test_bits_of_lengths(dtype: str, side: int) -> None:
+    """Right outputs whatever bit is flipped; those that would hide errors are noticed."""
+    bits = np.dtype(dtype).itemsize * 8
+    for bit in range(bits):
+        made = Made(MDS(8, 4), dtype, seed=bit)
+        lengths = [each.astype(dtype) for each in made.results[bit % 8][1:]]
+        before = lengths[side][1].copy()
+        flat = lengths[side].view(f"u{bits // 8}")
+        flat[1] ^= flat.dtype.type(1 << bit)
+        made.results[bit % 8] = (made.results[bit % 8][0], *lengths)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", WrongResultWarning)
+            made.check(made.verified())
+        if np.isfinite(lengths[side][1]) and lengths[side][1] > 100 * before:
+            assert f"shares [{bit % 8}]" in str(caught[0].message)
+        # And an error beside them is found all the same.
+        made.results[(bit + 3) % 8][0][1, 1] += 1.0
+        with pytest.warns(WrongResultWarning, match=rf"{(bit + 3) % 8}"):
+            made.check(made.verified())
+
+
+def test_two_copies_cannot_tell_whose_lengths_are_wrong() -> None:
+    made = Made(Replication(6, 3))
+    inflated(made, 4, 0, 1, 1e6)
+    with pytest.raises(WrongResultError, match="cannot be told"):
+        made.verified()
+
+
+@pytest.mark.parametrize("code", CODES, ids=repr)
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_lengths_of_any_data_are_believed(code: AbstractCode, dtype: str) -> None:
+    """Rows of any sizes beside each other, zeros, and rows that are alike but for rounding."""
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        count = code.operand_grids[0][-1] if code.operation == "matmul" else code.k
+        low, high = (-2, 2) if dtype == "float16" else (-15, 15)
+        blocks = [
+            (rng.normal(size=(6, INNER)) * 10.0 ** rng.uniform(low, high, (6, 1))).astype(dtype)
+            for _ in range(count)
+        ]
+        blocks[0][seed % 6] = 0
+        if seed % 3 == 0:
+            blocks[-1] = -blocks[0]
+        a = combine(code.generator(), blocks, field=code.field)
+        operand = rng.normal(size=(INNER, 4)).astype(dtype)
+        b = [operand] * code.n_shares
+        if code.operation == "matmul":
+            b = list(combine(code.generator(1), [operand] * count, field=code.field))
+        arithmetic = PlainArithmetic(np.matmul, dtype)
+        results = [
+            measured_result(arithmetic, None, None, *pair) for pair in zip(a, b, strict=True)
+        ]
+        verified(Verification.asked("detect", INNER), code, "g", range(code.n_shares), *results)
+
+
+def test_decoding_from_few_results_says_what_it_costs() -> None:
+    """All shares together lose nothing; without the wrong ones digits are lost."""
+    code, wrong = MDS(14, 9, parity="gaussian"), range(5, 9)
+    amplification = code.decoder(set(range(14)) - set(wrong)).amplification
+    assert amplification > 50 * code.decoder(range(14)).amplification
+    made = Made(code)
+    rng = np.random.default_rng(0)
+    for share in wrong:
+        made.results[share][0][...] = rng.normal(size=(6, 4))
+    how, eps = Verification.asked("correct", INNER), np.finfo(float).eps
+
+    def outputs(tolerance: float) -> Any:
+        return verified(how, code, "g", range(14), *made.results, tolerance=tolerance)
+
+    with (
+        pytest.warns(WrongResultWarning),
+        pytest.warns(AmplificationWarning, match="from the results that are right"),
+    ):
+        outputs(0.9 * amplification * eps)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        outputs(1.1 * amplification * eps)
+    assert [warning.category for warning in caught] == [WrongResultWarning]
+
+
+@pytest.mark.parametrize("columns", [0, 4])
+@pytest.mark.parametrize("code", CODES, ids=repr)
+def test_results_without_entries(code: AbstractCode, columns: int) -> None:
+    made = Made(code, columns=columns, rows=6 if columns == 0 else 0)
+    made.check_shapes(made.verified())
+
+
+@pytest.mark.parametrize("rows", [1, 5, 7])
+def test_odd_rows_of_pairs(rows: int) -> None:
+    """Copies are not continued with zeros, as shares are that pair their rows."""
+    code = Replication(9, 3, field=PAIRED)
+    for wrong in (None, rows - 1):
+        made = Made(Replication(9, 3), rows=rows)
+        made.code = code
+        if wrong is not None:
+            made.results[4][0][wrong, 1] += 1.0
+        with pytest.warns(WrongResultWarning) if wrong is not None else nullcontext():
+            outputs = made.verified()
+        for output, expected in zip(outputs, made.outputs, strict=True):
+            np.testing.assert_allclose(output[:rows], expected, atol=1e-9)
