@@ -120,7 +120,7 @@ def refuse_untrusted(x: da.Array, trusted: Sequence[str], client: Any) -> None:
                     "seen it. Persist the array within dask_coded.cluster.confined(trusted)"
                 )
     for key, task in dict(x.__dask_graph__()).items():
-        if any(array.size > 1 for array in _arrays(task)):
+        if any(array.size for array in _arrays(task)):
             raise TrustError(
                 f"task {key!r} holds an array, and would carry it through the scheduler. Give the "
                 "NumPy array itself, or let tasks read the data from where it is stored"
