@@ -16,6 +16,7 @@ __all__ = [
     "InstallationError",
     "NotDecodableError",
     "ParameterError",
+    "SharedHostWarning",
     "TrustError",
     "UnknownCodeError",
     "UnknownShareError",
@@ -102,6 +103,10 @@ class InstallationError(CodedError, ImportError):
 
 class AmplificationWarning(UserWarning):
     """A decoder may amplify rounding beyond the tolerance that was asked for."""
+
+
+class SharedHostWarning(UserWarning):
+    """One machine is given more shares of a private product than may be put together."""
 
 
 class WrongResultWarning(UserWarning):

@@ -18,10 +18,11 @@ from dask_coded.fields import PrimeField
 from dask_coded.kernels import served_library
 from dask_coded.private._choice import choose_batch_code, choose_code
 from dask_coded.private._fixed_point import FractionBits, check_bits, result_dtype
+from dask_coded.private._plan import PrivatePlan, reason_for, warn_of_shared_hosts
 from dask_coded.private._product import Job, multiply
 from dask_coded.private._trusted import multiply_on_trusted
 
-__all__ = ["matmul"]
+__all__ = ["matmul", "plan_matmul"]
 
 
 def matmul(
@@ -30,7 +31,7 @@ def matmul(
     colluding: int,
     *,
     code: AbstractPrivateCode | None = None,
-    parity: int = 1,
+    parity: int | None = None,
     fraction_bits: FractionBits = None,
     field: PrimeField | None = None,
     workers: Sequence[str] | None = None,
@@ -55,11 +56,12 @@ def matmul(
         Workers T that may put together all that they were given.
     code
         A private code with as many workers as are to be used. By default one share goes to every
-        worker, and the cuts leave each as little to do as T and `parity` allow.
-        :class:`~dask_coded.codes.PrivateBivariate` gives workers several sub-tasks, each of which
-        counts.
+        worker, and the cuts leave each as little to do as T and `parity` allow:
+        ``plan_matmul(a, b, colluding)`` says how. :class:`~dask_coded.codes.PrivateBivariate`,
+        which gives workers several sub-tasks, each of which counts, is used if asked for: it is
+        worth its larger number of results where speeds differ, which nobody knows beforehand.
     parity
-        Workers that may be lost, for the default code.
+        Workers that may be lost, where `code` is None; 1 by default.
     fraction_bits
         Operands are rounded to multiples of ``2 ** -fraction_bits``; two numbers are for `a` and
         `b`. By default as many bits as the field has room for, given the largest entries.
@@ -69,7 +71,9 @@ def matmul(
         and tells products below ``2**30`` apart.
     workers
         Names or addresses of the workers that may be sent shares; all that are not trusted by
-        default. Workers of one machine are one party: list one of each.
+        default. Workers of one machine are one party: list one of each. A
+        :class:`SharedHostWarning` says if one of several machines has more than `colluding`;
+        where all are on one machine, it may learn everything, and there is no warning.
     trusted
         Names or addresses of workers that may know the operands and the product. They are sent no
         shares.
@@ -95,7 +99,7 @@ def matmul(
     NotDecodableError
         If more workers failed than the code can do without.
     ParameterError
-        If there are too few workers, or the code does not fit.
+        If there are too few workers, the code does not fit, or `code` and `parity` are given.
     TimeoutError
         If too few results came in time.
     TrustError
@@ -163,17 +167,76 @@ def matmul(
         raise UnsupportedOperationError(
             "batches on trusted workers are not supported; give NumPy arrays, or matrices"
         )
-    chosen = list(known) if workers is None else _addresses("workers", workers, known)
-    outsiders = [address for address in chosen if address not in insiders]
-    if code is None:
-        code = _default_code(len(outsiders), colluding, parity, a, b, field)
-    _check_code(code, colluding, field, a, b, len(outsiders))
-    addresses = tuple(outsiders[: len(code.workers)])
-    job = Job(code, addresses, fraction_bits, bool(verify), timeout)
+    plan = _planned(a, b, colluding, code, parity, field, workers, insiders, known)
+    warn_of_shared_hosts(plan.addresses, known, plan.code.colluding)
+    job = Job(plan.code, plan.addresses, fraction_bits, bool(verify), timeout)
     if on_cluster:
         return multiply_on_trusted(a, b, job, insiders, client, dtype)
     a, b = (_computed(x, client) for x in (a, b))
     return multiply(a, b, job, client.sync, client.connection_args)
+
+
+def plan_matmul(
+    a: Any,
+    b: Any,
+    colluding: int,
+    *,
+    code: AbstractPrivateCode | None = None,
+    parity: int | None = None,
+    field: PrimeField | None = None,
+    workers: Sequence[str] | None = None,
+    trusted: Sequence[str] | None = None,
+    client: Any = None,
+) -> PrivatePlan:
+    """Decide how :func:`matmul` would compute a product; parameters and errors as there.
+
+    Nothing is sent, and the values of the operands are not looked at.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from distributed import Client
+    >>> from dask_coded import private
+    >>> a, b = np.arange(12).reshape(3, 4), np.eye(4)
+    >>> with Client(processes=False, n_workers=4, dashboard_address=None) as client:
+    ...     plan = private.plan_matmul(a, b, colluding=1)
+    >>> plan.code.recovery_threshold, len(plan.addresses)
+    (3, 4)
+    """
+    _check_on_host(a=a, b=b)
+    a, b = (x if isinstance(x, da.Array) else np.asarray(x) for x in (a, b))
+    result_dtype(a.dtype, b.dtype)
+    _check_shapes(a, b)
+    known = _synchronous(client).scheduler_info(n_workers=-1)["workers"]
+    insiders = _addresses("trusted", trusted or (), known)
+    return _planned(a, b, colluding, code, parity, field, workers, insiders, known)
+
+
+def _planned(
+    a: Any,
+    b: Any,
+    colluding: int,
+    code: AbstractPrivateCode | None,
+    parity: int | None,
+    field: PrimeField | None,
+    workers: Sequence[str] | None,
+    insiders: Sequence[str],
+    known: Any,
+) -> PrivatePlan:
+    if code is not None and parity is not None:
+        raise ParameterError(
+            f"both code={code!r} and parity={parity} were given; a code fixes its parity, give one"
+        )
+    chosen = list(known) if workers is None else _addresses("workers", workers, known)
+    outsiders = [address for address in chosen if address not in insiders]
+    reason = "asked for"
+    if code is None:
+        spare = 1 if parity is None else parity
+        code = _default_code(len(outsiders), colluding, spare, a, b, field)
+        reason = reason_for(code, spare)
+    _check_code(code, colluding, field, a, b, len(outsiders))
+    addresses = tuple(outsiders[: len(code.workers)])
+    return PrivatePlan((a.shape, b.shape), code, addresses, reason)
 
 
 def _check_on_host(**operands: Any) -> None:
@@ -247,7 +310,12 @@ def _check_code(
         raise ParameterError(
             f"{code!r} hides nothing; use PrivateEntangled, PrivateBivariate or PrivateLagrange"
         )
-    if type(colluding) is not int or colluding > code.colluding:
+    if type(colluding) is not int or colluding < 1:
+        raise ParameterError(
+            f"colluding must be an int of at least 1, got {colluding!r}; where nobody has to be "
+            "hidden from, use coded_matmul"
+        )
+    if colluding > code.colluding:
         raise ParameterError(
             f"colluding={colluding!r} was asked for, {code!r} hides from {code.colluding}; "
             "make a code with that many"

@@ -24,10 +24,12 @@ from dask_coded.errors import (
     FieldRangeError,
     NotDecodableError,
     ParameterError,
+    SharedHostWarning,
     TrustError,
 )
 from dask_coded.fields import PrimeField
 from dask_coded.private import _product
+from dask_coded.private._plan import warn_of_shared_hosts
 from dask_coded.testing import EmulatedCluster, assert_clean
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
@@ -332,6 +334,8 @@ def test_wrong_arguments(cluster: EmulatedCluster, client: Client) -> None:
     refused(BlockShapeError, "a vector as a matrix", A, B[:, 0], 1)
     refused(ParameterError, "colluding must be", A, B, 0)
     refused(ParameterError, "parity must be", A, B, 1, parity=-1)
+    refused(ParameterError, "both code=", A, B, 1, code=CODES[0], parity=1)
+    refused(ParameterError, "colluding must be", A, B, 0, code=CODES[0])
     refused(ParameterError, "9 results are needed at least", A, B, 4)
     refused(ParameterError, "hides nothing", A, B, 1, code=MatDot(8, 2, field=M31))
     refused(ParameterError, "hides from 1", A, B, 2, code=CODES[0])
@@ -353,3 +357,55 @@ def test_only_the_workers_named_are_sent_shares(cluster: EmulatedCluster, client
         return dask_worker.name, bool(dask_worker.seen)
 
     assert sorted(name for name, seen in client.run(asked).values() if seen) == names
+
+
+def test_the_plan_says_which_code_and_why(cluster: EmulatedCluster, client: Client) -> None:
+    plan = private.plan_matmul(A, B, 2)
+    assert isinstance(plan.code, PrivateEntangled)
+    assert plan.code.n_shares == len(plan.addresses) == 8
+    spare = plan.code.n_shares - plan.code.recovery_threshold
+    assert spare >= 1
+    text = repr(plan)
+    for words in (
+        f"(90, 40) @ (40, 24) by {plan.code!r} on 8 untrusted workers",
+        "1 may be lost and 2 collude",
+        f"any {8 - spare} of 8 results decode",
+        "any 2 workers together learn nothing",
+        "PrivateBivariate",
+    ):
+        assert words in text
+    asked = private.plan_matmul(A, B, 1, code=CODES[3], trusted=[])
+    assert "asked for; any 10 of 16 results of several to a worker" in repr(asked)
+    batch = private.plan_matmul(np.ones((2, 3, 4)), np.ones((2, 4, 5)), 1, trusted=["w0"])
+    assert isinstance(batch.code, PrivateLagrange)
+    assert cluster.workers["w0"].address not in batch.addresses
+    assert "pair" in repr(batch)
+    with pytest.raises(ParameterError, match="both code="):
+        private.plan_matmul(A, B, 1, code=CODES[0], parity=1)
+
+
+def test_a_machine_with_more_workers_than_may_collude_is_named() -> None:
+    known = {f"w{i}": {"host": f"10.0.0.{i // 2}"} for i in range(6)}
+    with pytest.warns(SharedHostWarning, match="2 of the 6 workers .* run on 10.0.0.0"):
+        warn_of_shared_hosts(tuple(known), known, 1)
+    # Two may collude, each is alone, or all are on one machine, where nothing can be said.
+    warn_of_shared_hosts(tuple(known), known, 2)
+    warn_of_shared_hosts(("w0", "w2", "w4"), known, 1)
+    warn_of_shared_hosts(("w0", "w1"), known, 1)
+
+
+def test_machines_are_those_that_the_scheduler_knows(
+    cluster: EmulatedCluster, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if one of the workers were elsewhere; and without, nothing is said."""
+    np.testing.assert_array_equal(private.matmul(A, B, 1), A @ B)
+    true = client.scheduler_info
+
+    def elsewhere(**options: Any) -> Any:
+        info = true(**options)
+        info["workers"][cluster.workers["w0"].address]["host"] = "10.0.0.1"
+        return info
+
+    monkeypatch.setattr(client, "scheduler_info", elsewhere)
+    with pytest.warns(SharedHostWarning, match="7 of the 8 workers"):
+        np.testing.assert_array_equal(private.matmul(A, B, 1), A @ B)

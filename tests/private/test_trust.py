@@ -243,6 +243,9 @@ def test_arrays_that_were_elsewhere_are_refused(cluster: EmulatedCluster, client
         private.matmul(public, B, 1, trusted=TRUSTED)
     with pytest.raises(TrustError, match="carry it through the scheduler"):
         private.matmul(da.from_array(np.ones((8, 40)), chunks=4), B, 1, trusted=TRUSTED)
+    # One number is no less of a secret.
+    with pytest.raises(TrustError, match="carry it through the scheduler"):
+        private.matmul(da.from_array(np.ones((1, 1))), B[:1], 1, trusted=TRUSTED)
     trusted = set(addresses(cluster))
     held = client.who_has(client.futures_of(public))
     (seen, *_) = (f for f in client.futures_of(public) if not trusted.issuperset(held[f.key]))

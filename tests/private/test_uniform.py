@@ -12,7 +12,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dask_coded.codes import AbstractPrivateCode, PrivateEntangled, PrivateLagrange
+from dask_coded.codes import (
+    AbstractPrivateCode,
+    PrivateBivariate,
+    PrivateEntangled,
+    PrivateLagrange,
+)
 from dask_coded.fields import PrimeField
 from dask_coded.private import _noise, _product
 from dask_coded.private._noise import uniform
@@ -101,6 +106,61 @@ def test_shares_of_two_inputs_look_alike(code: AbstractPrivateCode, coalition: l
         assert not surprising(fives)
 
 
+M31 = PrimeField(2**31 - 1)
+#: Its prime is far too large for a cell to each value of its shares.
+BIVARIATE = PrivateBivariate(12, 1, 2, 2, colluding=2, field=M31)
+
+
+def seen(code: AbstractPrivateCode, operand: int, coalition: list[int], value: int) -> np.ndarray:
+    """All shares that a coalition of workers is given, ``(shares, SAMPLES)``."""
+    given = [share for worker in coalition for share in code.workers[worker]]
+    if operand == 0:
+        # Of the left operand all sub-tasks of a worker have the same.
+        given = [code.workers[worker][0] for worker in coalition]
+    n_blocks = code.generator(operand).shape[1]
+    blocks = [np.full((1, SAMPLES), value * (j + 1)) for j in range(n_blocks)]
+    assert isinstance(code.field, PrimeField)
+    shares = _product._shares(code, operand, blocks, given, code.field)
+    return np.stack([share[0] for share in shares])
+
+
+def binned(shares: np.ndarray, p: int) -> np.ndarray:
+    """Counts of equal intervals of all shares together, about 4096 cells."""
+    bins = {1: 4096, 2: 64, 3: 16, 4: 8}[len(shares)]
+    cells = np.ravel_multi_index(list(shares * bins // p), (bins,) * len(shares))
+    return np.bincount(cells, minlength=bins ** len(shares))
+
+
+@pytest.mark.parametrize("coalition", [[0, 1], [1, 4], [0, 5]], ids=str)
+@pytest.mark.parametrize("operand", [0, 1])
+def test_intervals_of_bivariate_shares_look_alike(operand: int, coalition: list[int]) -> None:
+    """The shares, and sums of them with random weights: what depends on an input would show."""
+    zeros, large = (seen(BIVARIATE, operand, coalition, value) for value in (0, 2**27 + 5))
+    assert len(zeros) == (2 if operand == 0 else 4)
+    weights = STREAM.integers(1, M31.p, (3, len(zeros)))
+    pairs = [
+        (zeros, large),
+        *zip(M31.matmul(weights, zeros), M31.matmul(weights, large), strict=True),
+    ]
+    for first, second in pairs:
+        counts = [binned(np.atleast_2d(each), M31.p) for each in (first, second)]
+        assert not different(*counts)
+        assert not surprising(counts[0])
+        assert not surprising(counts[1])
+
+
+@pytest.mark.parametrize("operand", [0, 1])
+def test_one_worker_more_sees_through_bivariate_noise(operand: int) -> None:
+    """Three workers have a sum without noise, and its intervals tell."""
+    zeros, large = (seen(BIVARIATE, operand, [0, 1, 2], value) for value in (0, 2**27 + 5))
+    shares = [share for worker in (0, 1, 2) for share in BIVARIATE.workers[worker]]
+    shares = shares[::2] if operand == 0 else shares
+    free = M31.left_null(BIVARIATE.noise(operand)[shares])
+    assert len(free)
+    counts = [binned(M31.matmul(free[:1], each), M31.p) for each in (zeros, large)]
+    assert different(*counts)
+
+
 def seeded(p: int, shape: tuple[int, ...]) -> Any:
     return np.random.default_rng(0).integers(0, p, shape)
 
@@ -115,6 +175,19 @@ def biased(p: int, shape: tuple[int, ...]) -> Any:
 
 def recycled(p: int, shape: tuple[int, ...]) -> Any:
     return np.resize(uniform(p, (shape[0], 100)), shape)
+
+
+@pytest.mark.parametrize("failure", [missing, biased, recycled])
+@pytest.mark.parametrize("operand", [0, 1])
+def test_bad_noise_of_bivariate_shares_is_noticed(
+    failure: Callable[..., Any], operand: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Noise that repeats itself from block to block does not show in intervals, but in residues."""
+    monkeypatch.setattr(_product, "uniform", failure)
+    zeros, large = (
+        binned(seen(BIVARIATE, operand, [0, 1], value), M31.p) for value in (0, 2**27 + 5)
+    )
+    assert different(zeros, large) or surprising(zeros)
 
 
 @pytest.mark.parametrize("failure", [seeded, missing, biased, recycled])
