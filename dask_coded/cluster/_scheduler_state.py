@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from dask.typing import Key
 from distributed.metrics import time
 
+from dask_coded.cluster._deaths import outlive
 from dask_coded.cluster._placement import unequipped
 from dask_coded.graph import DataShareTask, GroupSpec, spec_of
 
@@ -133,8 +134,10 @@ class SchedulerState:
         scheduler.stream_handlers["task-erred"] = partial(self._task_erred, deliver)
         generate = scheduler._generate_taskstates
         scheduler._generate_taskstates = partial(self._generate, generate, output)
+        self._mortal = outlive(scheduler, ours, self._hold_back)
 
     def uninstall(self) -> None:
+        self._mortal()
         handler = self.scheduler.stream_handlers.get("task-erred")
         if isinstance(handler, partial) and handler.func == self._task_erred:
             self.scheduler.stream_handlers["task-erred"] = handler.args[0]
@@ -211,7 +214,8 @@ class SchedulerState:
         The scheduler offers a new worker only what is restricted to it, and overlooks that our
         restrictions are loose.
         """
-        homeless = [ts.key for ts in self.scheduler.unrunnable if ts.loose_restrictions]
+        unrunnable = (ts for ts in self.scheduler.unrunnable if ts.key not in self._held)
+        homeless = [ts.key for ts in unrunnable if ts.loose_restrictions]
         if homeless and self.scheduler.running:
             self.scheduler.transitions(dict.fromkeys(homeless, "processing"), _stimulus("place"))
 
@@ -421,6 +425,10 @@ class SchedulerState:
             compute_duration=None,
             stimulus_id=stimulus_id,
         )
+        self._on_held(key)
+
+    def _hold_back(self, key: Key, deliver: Callable[[], None]) -> None:
+        self._held[key] = deliver
         self._on_held(key)
 
     def drop_error(self, key: Key) -> None:

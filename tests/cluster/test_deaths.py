@@ -1,0 +1,95 @@
+"""Shares whose workers die of them are erasures, until too few are left."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from distributed import Client, Event, KilledWorker, Scheduler, Worker
+from distributed.utils_test import gen_cluster
+from made_groups import MadeGroup
+
+from dask_coded.cluster import enable, report
+
+pytestmark = pytest.mark.cluster
+
+ONE_DEATH = {
+    "client": True,
+    "nthreads": [("127.0.0.1", 1)] * 8,
+    "timeout": 60,
+    "config": {"distributed.scheduler.allowed-failures": 0},
+}
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    for _ in range(2000):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("nothing happened for 20 s")
+
+
+def processing(s: Scheduler, key: Any) -> bool:
+    return key in s.tasks and s.tasks[key].state == "processing"
+
+
+async def die(s: Scheduler, key: Any) -> None:
+    """The worker of a share is lost."""
+    await until(lambda: processing(s, key))
+    await s.remove_worker(s.tasks[key].processing_on.address, stimulus_id="test", close=False)
+
+
+@pytest.mark.parametrize("systematic", [True, False])
+@gen_cluster(**ONE_DEATH)
+async def test_a_share_that_may_not_be_tried_again_is_an_erasure(
+    c: Client, s: Scheduler, *workers: Worker, systematic: bool
+) -> None:
+    await enable(c)
+    group = MadeGroup(gates={i: str(i) for i in range(5)}, systematic=systematic)
+    futures = c.get(group.graph, group.keys, sync=False)
+    for share in (0, 4):
+        await die(s, group.share_keys[share])
+    # A worker that comes is not given what others died of.
+    s.plugins["dask-coded"].conductor.joined()
+    await Event("sync").is_set()
+    assert not processing(s, group.share_keys[0])
+    for i in range(1, 4):
+        await Event(str(i)).set()
+    group.check(await c.gather(futures))
+    (entry,) = (await report(c)).groups
+    assert list(entry["erased"]) == [0, 4]
+    del futures
+    await until(lambda: not s.tasks and not s.plugins["dask-coded"].conductor.state._held)
+    s.validate_state()
+
+
+@pytest.mark.parametrize("systematic", [True, False])
+@gen_cluster(**ONE_DEATH)
+async def test_too_many_deaths_are_what_dask_makes_of_them(
+    c: Client, s: Scheduler, *workers: Worker, systematic: bool
+) -> None:
+    await enable(c)
+    group = MadeGroup(gates=dict.fromkeys(range(5), "hold"), systematic=systematic)
+    # A client keeps an exception for good once it was raised by `gather`.
+    async with Client(s.address, asynchronous=True) as other:
+        futures = other.get(group.graph, group.keys, sync=False)
+        for share in (0, 3, 4):
+            await die(s, group.share_keys[share])
+        with pytest.raises(KilledWorker):
+            await other.gather(futures)
+        del futures
+    await until(lambda: not s.tasks)
+    s.validate_state()
+
+
+@gen_cluster(**ONE_DEATH)
+async def test_without_the_plugin_all_is_as_it_was(
+    c: Client, s: Scheduler, *workers: Worker
+) -> None:
+    before = s.handlers["unregister"]
+    await enable(c)
+    plugin = s.plugins["dask-coded"]
+    await plugin.close()
+    assert s.handlers["unregister"] is before
+    assert "remove_worker" not in vars(s)
+    assert s.stream_handlers["cancel-keys"] == s.stimulus_cancel
