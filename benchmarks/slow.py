@@ -115,7 +115,7 @@ def main() -> None:
     parser.add_argument("--products", type=int, default=40, help="products of each run")
     parser.add_argument("--width", type=int, default=64, help="vectors at once when CPU-bound")
     parser.add_argument(
-        "--arms", type=chosen, default=chosen("coded,plain,replication,backup,oracle")
+        "--arms", type=chosen, default=chosen("coded,plain,ttl,replication,backup,oracle")
     )
     args = parser.parse_args()
     size = replace(FULL, products=args.products)

@@ -1,20 +1,13 @@
 """The cluster that a verb is called on, if any."""
 
-import logging
 from typing import Any
-from weakref import WeakSet
 
 import dask.array as da
 
-from dask_coded.cluster import enable, is_enabled
-from dask_coded.errors import InstallationError, UnsupportedOperationError
+from dask_coded.cluster import enable, enable_soon, is_enabled
+from dask_coded.errors import UnsupportedOperationError
 
 __all__ = ["current_client", "prepare", "prepared_workers", "refuse_expressions", "worker_count"]
-
-logger = logging.getLogger("distributed.client.dask_coded")
-
-#: Clients that enable the runtime in the background, or could not.
-_asked: WeakSet[Any] = WeakSet()
 
 
 def refuse_expressions() -> None:
@@ -60,11 +53,14 @@ def _known_workers(client: Any) -> int | None:
 def prepare(client: Any) -> None:
     """Enable the runtime on the cluster of a client, once for each client.
 
-    An asynchronous client cannot be waited for here; its user awaits ``enable(client)``.
+    An asynchronous client cannot be waited for here: it enables the runtime soon after.
     """
-    if client is None or client.asynchronous or is_enabled(client):
+    if client is None or is_enabled(client):
         return
-    enable(client)
+    if client.asynchronous:
+        enable_soon(client)
+    else:
+        enable(client)
 
 
 def prepared_workers(client: Any) -> int | None:
@@ -76,17 +72,5 @@ def prepared_workers(client: Any) -> int | None:
         return None
     if is_enabled(client):
         return _known_workers(client)
-    if client not in _asked:
-        _asked.add(client)
-        client.loop.add_callback(_enable_soon, client)
+    enable_soon(client)
     return None
-
-
-async def _enable_soon(client: Any) -> None:
-    try:
-        await enable(client)
-    except InstallationError as error:
-        # Nobody waits for this, and nothing is coded that was not asked for.
-        logger.warning("Products are not coded: %s", error)
-    except OSError:
-        _asked.discard(client)  # perhaps next time

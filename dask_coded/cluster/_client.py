@@ -1,14 +1,20 @@
 """What a client says to the runtime: be there, and what happened?"""
 
+import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet, ref
+from weakref import WeakKeyDictionary, WeakSet, ref
 
 from dask_coded.cluster._installed import check_scheduler, check_workers
-from dask_coded.cluster._plugin import REPORT_HANDLER, SILENT_TOPIC, CodedSchedulerPlugin
+from dask_coded.cluster._plugin import (
+    GUARD_HANDLER,
+    REPORT_HANDLER,
+    SILENT_TOPIC,
+    CodedSchedulerPlugin,
+)
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -17,6 +23,7 @@ __all__ = ["Report", "enable", "is_enabled", "report"]
 
 #: Clients on whose cluster the runtime is enabled.
 _enabled: "WeakSet[Client]" = WeakSet()
+_enabling: "WeakKeyDictionary[Client, asyncio.Lock]" = WeakKeyDictionary()
 
 
 def enable(client: "Client") -> Any:
@@ -50,11 +57,17 @@ def enable(client: "Client") -> Any:
 
 
 async def _enable(client: "Client") -> None:
-    await _register(client)
-    if client not in _enabled:
-        client.subscribe_topic(SILENT_TOPIC, partial(_hang_up, ref(client)))
-        await check_workers(client)
-        _enabled.add(client)
+    # Another call may be under way, in the background too.
+    async with _enabling.setdefault(client, asyncio.Lock()):
+        await _register(client)
+        if client not in _enabled:
+            client.subscribe_topic(SILENT_TOPIC, partial(_hang_up, ref(client)))
+            await asyncio.gather(check_workers(client), _call(client, GUARD_HANDLER))
+            _enabled.add(client)
+
+
+async def _call(client: "Client", handler: str) -> Any:
+    return await getattr(client.scheduler, handler)()
 
 
 def _hang_up(known: "ref[Client]", event: tuple[float, list[str]]) -> None:
@@ -173,7 +186,7 @@ def report(client: "Client") -> Any:
 
 async def _report(client: "Client") -> Report:
     await _register(client)
-    data = await getattr(client.scheduler, REPORT_HANDLER)()
+    data = await _call(client, REPORT_HANDLER)
     return Report(
         groups=tuple(data["groups"]),
         totals=data["totals"],

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -47,16 +47,20 @@ class Conductor:
         The scheduler; nothing happens before the first group.
     settings
         How patient to be.
-    suspects
-        Silent workers, and since when; kept up to date by the owner.
+    suspects, guarded
+        Silent workers, and since when; workers with the guard. Kept up to date by the owner.
     """
 
     def __init__(
-        self, scheduler: "Scheduler", settings: Settings, suspects: dict[str, float]
+        self,
+        scheduler: "Scheduler",
+        settings: Settings,
+        suspects: dict[str, float],
+        guarded: Collection[str],
     ) -> None:
         self.scheduler = scheduler
         self.state = SchedulerState(scheduler)
-        self._isolation = Isolation(scheduler)
+        self._isolation = Isolation(scheduler, guarded)
         self.history = History(settings.history)
         self.groups: dict[str, Group] = {}
         self._suspects = suspects

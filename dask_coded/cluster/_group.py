@@ -108,6 +108,16 @@ class Group:
                 return self.share_of.get(output)
         return None
 
+    def found_under_way(self, state: SchedulerState, now: float) -> None:
+        """Note where shares are that began, or ended, before anything was noted of them."""
+        for share, key in enumerate(self.spec.share_keys):
+            ts = state.task(key)
+            if ts is not None and ts.processing_on is not None:
+                self.started.setdefault(share, now)
+                self.ran_on.setdefault(share, ts.processing_on.address)
+            elif ts is not None and ts.who_has:
+                self.home.setdefault(key, min(addresses(ts)))
+
     def alive(self, state: SchedulerState) -> bool:
         """Whether any output is still known to the scheduler."""
         return any(state.task(key) is not None for key in self.spec.output_keys)

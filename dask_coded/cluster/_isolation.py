@@ -1,6 +1,6 @@
 """Keeping a silent worker from holding up the others: public scheduler interfaces only."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
@@ -29,8 +29,9 @@ _REPEAT = 0.5
 class Isolation:
     """What is done about suspects of one scheduler. None of it but :meth:`evict` harms them."""
 
-    def __init__(self, scheduler: "Scheduler") -> None:
+    def __init__(self, scheduler: "Scheduler", guarded: Collection[str]) -> None:
         self._scheduler = scheduler
+        self._guarded = guarded
         self._declared: dict[str, Status] = {}
         """Isolated workers, and what each says of itself meanwhile: running, or paused."""
         deliver = scheduler.stream_handlers[_STATUS]
@@ -109,7 +110,8 @@ class Isolation:
             "stimulus_id": f"dask-coded-hang-up-{now}",
         }
         for other in known:
-            if other != address:
+            # Without the guard it may close a worker that hears it twice in one go.
+            if other != address and other in self._guarded:
                 self._scheduler.worker_send(other, message)
 
     def evict(self, address: str) -> None:

@@ -26,12 +26,20 @@ from dask_coded.cluster._trust import Trust
 if TYPE_CHECKING:
     from distributed.scheduler import Scheduler
 
-__all__ = ["PLUGIN_NAME", "REPORT_HANDLER", "SILENT_TOPIC", "CodedSchedulerPlugin"]
+__all__ = [
+    "GUARD_HANDLER",
+    "PLUGIN_NAME",
+    "REPORT_HANDLER",
+    "SILENT_TOPIC",
+    "CodedSchedulerPlugin",
+]
 
 logger = logging.getLogger("distributed.scheduler.dask_coded")
 
 PLUGIN_NAME = "dask-coded"
 REPORT_HANDLER = "dask_coded_report"
+#: Answers when workers have taken the guard.
+GUARD_HANDLER = "dask_coded_guarded"
 #: Clients that gather from workers themselves are told here, again and again, who is silent.
 SILENT_TOPIC = "dask-coded-silent"
 #: Seconds between two looks at heartbeats, while there are groups.
@@ -40,6 +48,8 @@ _LOOK_EVERY = 0.1
 _SAY_EVERY = 1.0
 #: How long to wait for workers to take the guard; whoever is late takes it later.
 _GUARD_WAIT = 1.0
+#: Seconds until a worker that could not be reached is told again.
+_GUARD_AGAIN = 0.5
 
 
 class CodedSchedulerPlugin(SchedulerPlugin):  # type: ignore[misc]
@@ -59,47 +69,84 @@ class CodedSchedulerPlugin(SchedulerPlugin):  # type: ignore[misc]
         self.settings = Settings.from_config() if settings is None else settings
 
     async def start(self, scheduler: "Scheduler") -> None:
-        """Run on the scheduler, before any hook."""
+        """Run on the scheduler, before any hook.
+
+        Nothing may be waited for in here. The scheduler looks for a plugin of this name before,
+        and adds this one afterwards: of two clients that ask at once one would talk to a plugin
+        that was thrown away.
+        """
         self.scheduler = scheduler
         self.watch = Watch(self.settings.suspicion)
-        self.conductor = Conductor(scheduler, self.settings, self.watch.since)
+        self._guarded: set[str] = set()
+        self.conductor = Conductor(scheduler, self.settings, self.watch.since, self._guarded)
         self.trust = Trust(scheduler)
         self._heard: dict[str, float] = {}
         self._said = 0.0
         self._look = PeriodicCallback(self._look_around, _LOOK_EVERY * 1000)
         scheduler.handlers[REPORT_HANDLER] = self.report
-        self._guards: set[asyncio.Task[None]] = set()
-        if scheduler.workers:
-            tasks = [self._guard(address) for address in scheduler.workers]
-            await asyncio.wait(tasks, timeout=_GUARD_WAIT)
+        scheduler.handlers[GUARD_HANDLER] = self.guarded
+        self._guards: dict[str, asyncio.Task[None]] = {}
+        for address in scheduler.workers:
+            self._guard(address)
+        if scheduler.tasks:
+            # Once the scheduler tells us of transitions.
+            asyncio.get_running_loop().call_soon(self._take_over)
 
-    def _guard(self, address: str) -> "asyncio.Task[None]":
+    def _take_over(self) -> None:
+        """Find the groups that were submitted before there was a runtime."""
+        self.update_graph(self.scheduler, tasks=list(self.scheduler.tasks))
+        for group in self.conductor.groups.values():
+            group.found_under_way(self.conductor.state, time())
+
+    async def guarded(self) -> None:
+        """Wait until workers have taken the guard, but not long for those that are silent."""
+        if self._guards:
+            await asyncio.wait(list(self._guards.values()), timeout=_GUARD_WAIT)
+
+    def _guard(self, address: str) -> None:
         """Have a worker take the guard.
 
         Not through the scheduler's list of worker plugins: a worker without this package could
         not read it, and would not start.
         """
-        task = asyncio.create_task(self._send_guard(address))
-        self._guards.add(task)
-        task.add_done_callback(self._guards.discard)
-        return task
+        self._unguard(address)  # another process may have had the address
+        self._guards[address] = asyncio.create_task(self._send_guard(address))
+
+    def _unguard(self, address: str) -> None:
+        self._guarded.discard(address)
+        if (task := self._guards.pop(address, None)) is not None:
+            task.cancel()
 
     async def _send_guard(self, address: str) -> None:
         plugin = dumps(GuardWorkerPlugin())
         message = {"op": "plugin-add", "plugin": plugin, "name": GUARD_NAME, "catch_errors": True}
-        try:
-            await self.scheduler.broadcast(msg=message, workers=[address])
-        except Exception:
-            # It left, or has not the package: coded tasks will say so, other work may go on.
-            logger.debug("%s did not take the guard", address, exc_info=True)
+        while True:
+            try:
+                await self.scheduler.broadcast(msg=message, workers=[address])
+            except OSError:
+                # Silent, and perhaps hung up on by ourselves: it is told when it speaks again.
+                await asyncio.sleep(_GUARD_AGAIN)
+                while address in self.watch.since:
+                    await asyncio.sleep(_GUARD_AGAIN)
+            except Exception:
+                # It has not the package: coded tasks will say so, other work may go on.
+                logger.debug("%s did not take the guard", address, exc_info=True)
+                return
+            else:
+                self._guarded.add(address)
+                if self.watch.since:
+                    # It was not told to hang up on them.
+                    self.conductor.joined()
+                return
 
     async def close(self) -> None:
         self._look.stop()
-        for task in self._guards:
-            task.cancel()
+        for address in list(self._guards):
+            self._unguard(address)
         self.conductor.close()
         self.trust.close()
-        self.scheduler.handlers.pop(REPORT_HANDLER, None)
+        for handler in (GUARD_HANDLER, REPORT_HANDLER):
+            self.scheduler.handlers.pop(handler, None)
 
     def update_graph(self, scheduler: "Scheduler", *, tasks: Iterable[Key], **kwargs: Any) -> None:
         """New tasks are known, and none of them has started: find the groups among them."""
@@ -145,6 +192,7 @@ class CodedSchedulerPlugin(SchedulerPlugin):  # type: ignore[misc]
         """A worker left: every group may have lost something."""
         if stimulus_id.startswith(EVICTION):
             self.conductor.history.evict(worker, time())
+        self._unguard(worker)
         self._heard.pop(worker, None)
         self.watch.since.pop(worker, None)
         self.trust.worker_left()

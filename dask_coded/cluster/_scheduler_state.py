@@ -173,6 +173,12 @@ class SchedulerState:
         for dts in [dts for dts in ts.dependencies if dts.key not in plain.dependencies]:
             self._unlink(ts, dts)
         ts.run_spec = plain
+        # It may have been submitted before there was a runtime. What runs may be fetching parity
+        # that nobody keeps from now on: it begins again.
+        if ts.state == "processing":
+            self.scheduler.transitions({key: "released"}, _stimulus("cut"))
+        elif ts.state == "waiting" and not ts.waiting_on:
+            self.scheduler.transitions({key: "processing"}, _stimulus("cut"))
 
     @staticmethod
     def _link(ts: "TaskState", dts: "TaskState") -> None:

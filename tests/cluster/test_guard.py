@@ -4,11 +4,13 @@ import asyncio
 from typing import Any
 
 import numpy as np
+import pytest
 from distributed import Client, Event, Scheduler, Worker
 from distributed.utils_test import gen_cluster
 from made_groups import MadeGroup
 
-from dask_coded.cluster import enable
+from dask_coded.cluster import enable, report
+from dask_coded.testing import EmulatedCluster, assert_clean
 
 TWO = {"client": True, "nthreads": [("127.0.0.1", 1)] * 2, "timeout": 60}
 
@@ -25,6 +27,18 @@ async def until(condition: Any) -> None:
             return
         await asyncio.sleep(0.01)
     raise AssertionError("nothing happened for 10 s")
+
+
+def hold_guard(worker: Worker) -> asyncio.Event:
+    """Let a worker take plugins only once the event is set; it is reached before, as if frozen."""
+    opened, add = asyncio.Event(), worker.handlers["plugin-add"]
+
+    async def held(**message: Any) -> Any:
+        await opened.wait()
+        return await add(**message)
+
+    worker.handlers["plugin-add"] = held
+    return opened
 
 
 @gen_cluster(**TWO)
@@ -84,3 +98,89 @@ async def test_a_worker_that_comes_later_is_guarded(
     made = MadeGroup(name="g")
     results = await client.gather(client.get(made.graph, made.keys, sync=False))
     made.check(results)
+
+
+@gen_cluster(**TWO)
+async def test_two_clients_enable_at_once(
+    client: Client, s: Scheduler, a: Worker, b: Worker
+) -> None:
+    """While a worker is silent, so that it takes a while; both talk to the plugin that stays."""
+    opened = hold_guard(a)
+    async with Client(s.address, asynchronous=True) as other:
+        await asyncio.gather(enable(client), enable(other), enable(client))
+        opened.set()
+        made = MadeGroup(name="g")
+        made.check(await client.gather(client.get(made.graph, made.keys, sync=False)))
+        for asking in (client, other):
+            assert len((await report(asking)).groups) == 1
+
+
+@gen_cluster(**TWO)
+async def test_who_was_hung_up_on_is_guarded_later(
+    client: Client, s: Scheduler, a: Worker, b: Worker
+) -> None:
+    opened = hold_guard(a)
+    await enable(client)
+    told: list[Worker] = []
+    for worker in (a, b):
+        worker.stream_handlers["remove-worker"] = lambda w=worker, **message: told.append(w)
+    plugin = s.plugins["dask-coded"]
+    isolation = plugin.conductor._isolation
+    isolation.hang_up([a.address, "tcp://127.0.0.1:1"])  # ends the message with the guard
+    await until(lambda: told == [b, b])
+    opened.set()
+    await until(lambda: a.address in plugin._guarded)
+    assert "dask-coded-guard" in a.plugins
+    # From now on it can be told as well.
+    a.stream_handlers["remove-worker"] = lambda **message: told.append(a)
+    isolation.hang_up(["tcp://127.0.0.1:1"])
+    await until(lambda: sorted(told, key=[a, b].index) == [a, b, b, b])
+
+
+@gen_cluster(**TWO)
+async def test_a_worker_back_under_the_same_address(
+    client: Client, s: Scheduler, a: Worker, b: Worker
+) -> None:
+    await enable(client)
+    async with Worker(s.address) as first:
+        address = first.address
+        await until(lambda: "dask-coded-guard" in first.plugins)
+        made = MadeGroup(name="first")
+        made.check(await client.gather(client.get(made.graph, made.keys, sync=False)))
+    async with Worker(s.address, port=int(address.rpartition(":")[2])) as second:
+        assert second.address == address
+        await until(lambda: "dask-coded-guard" in second.plugins)
+        made = MadeGroup(name="second")
+        made.check(await client.gather(client.get(made.graph, made.keys, sync=False)))
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(120)
+def test_frozen_when_the_runtime_was_enabled() -> None:
+    """It is guarded when it speaks again, and stays when another falls silent."""
+
+    def guarded(dask_worker: Any) -> bool:
+        return "dask-coded-guard" in dask_worker.plugins
+
+    def check(name: str) -> None:
+        made = MadeGroup(name=name)
+        made.check(client.gather(client.get(made.graph, made.keys, sync=False)))
+
+    with EmulatedCluster(6) as cluster, cluster.client() as client:
+        addresses = {name: worker.address for name, worker in cluster.workers.items()}
+        cluster.freeze("w3")
+        enable(client)
+        while addresses["w3"] not in report(client).suspects:
+            check("p")
+        cluster.freeze("w5")
+        while addresses["w5"] not in report(client).suspects:
+            check("q")
+        cluster.thaw("w3")
+        while addresses["w3"] in report(client).suspects:
+            check("r")
+        while not client.run(guarded, workers=[addresses["w3"]])[addresses["w3"]]:
+            check("s")
+        cluster.thaw("w5")
+        check("t")
+        assert set(client.scheduler_info(n_workers=-1)["workers"]) == set(addresses.values())
+        assert_clean(client)

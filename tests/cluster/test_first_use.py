@@ -1,0 +1,121 @@
+"""The runtime enables itself: products that were built before, elsewhere, or asynchronously.
+
+Nothing is thawed before the result is there: if it comes at all, nobody waited for the frozen.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+import dask.array as da
+import numpy as np
+import pytest
+from distributed import Client, Event, Scheduler, Worker
+from distributed.utils_test import gen_cluster
+from made_groups import MadeGroup
+
+from dask_coded import coded_matmul, enable, report
+from dask_coded.cluster import CodedSchedulerPlugin, _first_use, is_enabled
+from dask_coded.testing import EmulatedCluster, assert_clean
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
+
+RNG = np.random.default_rng(5)
+A = RNG.normal(size=(60, 30))
+B = RNG.normal(size=(30, 20))
+SIX = {"client": True, "nthreads": [("127.0.0.1", 1)] * 6, "timeout": 60}
+
+
+def product(parity: int = 2) -> da.Array:
+    a, b = da.from_array(A, chunks=(15, 30)), da.from_array(B, chunks=(30, 20))
+    return coded_matmul(a, b, parity=parity)
+
+
+def not_by_itself(client: Client) -> None:
+    """Let a client enable the runtime only when it is told to."""
+    _first_use._asked.add(client)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    for _ in range(2000):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("nothing happened for 20 s")
+
+
+def plugin(s: Scheduler) -> CodedSchedulerPlugin:
+    found = s.plugins["dask-coded"]
+    assert isinstance(found, CodedSchedulerPlugin)
+    return found
+
+
+# A worker that is frozen from the start: some of six shares are given to it
+
+
+def test_built_before_there_was_a_client() -> None:
+    made = product()
+    with EmulatedCluster(6) as cluster, cluster.client() as client:
+        cluster.freeze("w3")
+        np.testing.assert_allclose(made.compute(), A @ B)
+        cluster.thaw("w3")
+        assert_clean(client)
+
+
+def test_built_under_another_client() -> None:
+    with EmulatedCluster(1) as first, first.client() as builder, EmulatedCluster(6) as cluster:
+        made = product()
+        assert is_enabled(builder)
+        with cluster.client(set_as_default=False) as client:
+            cluster.freeze("w2")
+            np.testing.assert_allclose(client.compute(made).result(), A @ B)
+            cluster.thaw("w2")
+            assert_clean(client)
+
+
+def test_an_asynchronous_client_that_enabled_nothing() -> None:
+    async def use(cluster: EmulatedCluster) -> None:
+        async with cluster.client(asynchronous=True) as client:
+            made = product()
+            cluster.freeze("w4")
+            np.testing.assert_allclose(await client.compute(made), A @ B)
+            cluster.thaw("w4")
+
+    with EmulatedCluster(6) as cluster:
+        asyncio.run(use(cluster))
+        with cluster.client() as client:
+            assert_clean(client)
+
+
+@gen_cluster(**SIX)
+async def test_groups_that_wait_are_taken_over(c: Client, s: Scheduler, *workers: Worker) -> None:
+    """Parity is held, and data shares wait for it, until there is a runtime."""
+    group = MadeGroup(gates={3: "hold", 4: "hold"})
+    data = group.share_keys[:3]
+    not_by_itself(c)
+    futures = c.get(group.graph, group.keys, sync=False)
+    await until(lambda: all(key in s.tasks and s.tasks[key].state == "waiting" for key in data))
+    assert "dask-coded" not in s.plugins
+    await enable(c)
+    group.check(await c.gather(futures))
+    (entry,) = (await report(c)).groups
+    assert entry["decoded"] == 0
+    await Event("hold").set()
+    del futures
+    await until(lambda: not s.tasks and not plugin(s).conductor.groups)
+    s.validate_state()
+
+
+@gen_cluster(**SIX)
+async def test_groups_that_run_are_taken_over(c: Client, s: Scheduler, *workers: Worker) -> None:
+    """Two data shares are held when the runtime comes: they are late like any others."""
+    group = MadeGroup(gates={0: "hold", 1: "hold"})
+    not_by_itself(c)
+    futures = c.get(group.graph, group.keys, sync=False)
+    states = ["processing", "processing", "memory"]
+    await until(lambda: [s.tasks[key].state for key in group.keys if key in s.tasks] == states)
+    await enable(c)
+    group.check(await c.gather(futures))
+    await Event("hold").set()
+    del futures
+    await until(lambda: not s.tasks and not plugin(s).conductor.groups)
+    s.validate_state()
