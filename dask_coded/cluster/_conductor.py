@@ -12,14 +12,13 @@ from distributed.scheduler import heartbeat_interval
 
 from dask_coded.cluster._cancel import let_cancel
 from dask_coded.cluster._cohorts import Cohorts
-from dask_coded.cluster._copies import keep_off
 from dask_coded.cluster._group import Group, Health, addresses
 from dask_coded.cluster._isolation import Isolation
 from dask_coded.cluster._memory import keep_at_home
 from dask_coded.cluster._placement import acquainted, decode_worker, homes, spread, unequipped
 from dask_coded.cluster._policy import Decision, GroupView, Policy
 from dask_coded.cluster._record import History, entry_of, tell_cost, wrong_event
-from dask_coded.cluster._rescue import downstream, upstream
+from dask_coded.cluster._rescue import downstream, rerun, upstream
 from dask_coded.cluster._rest import free_workers, residents, settle
 from dask_coded.cluster._scheduler_state import SchedulerState
 from dask_coded.cluster._settings import Settings
@@ -290,7 +289,7 @@ class Conductor:
         # Were nobody left, this would take everything and help nothing.
         if decision.blocked_by and self.scheduler.running:
             stalled = [keys[share] for share in view.stalled]
-            self._rerun(upstream(self.state, stalled, self._suspects, self.is_ours))
+            rerun(self.state, upstream(self.state, stalled, self._suspects, self.is_ours))
             self._isolation.hang_up(decision.blocked_by)
             for worker in decision.evict:
                 logger.warning("Removing %s: silent, and holds what a coded group needs", worker)
@@ -331,7 +330,11 @@ class Conductor:
             group.decoding[key] = tuple(shares)
         near = () if worker is None else (worker,)
         no = known | self._suspects.keys()
-        where = {key: self._where(task.dependencies, near, no) for key, task in tasks.items()}
+        where: dict[Key, Iterable[str]] = {}
+        for key, task in tasks.items():
+            # An output that is one survivor's result stays there, any other goes with the rest.
+            held = [addresses(ts) - no for ts in survivors if ts.key in task.dependencies]
+            where[key] = held[0] or near if len(held) == 1 else near
         if group.spec.at_rest:
             taken = residents(self.state, group)
             for key, home in free_workers(self.scheduler, outputs, avoid, taken).items():
@@ -344,13 +347,6 @@ class Conductor:
             tell_cost(self.scheduler, group)
         rest = [before[share] for share in decision.cancel if before[share] not in outputs]
         self._stop(group, rest)
-
-    def _where(
-        self, inputs: Iterable[Key], near: Iterable[str], no: frozenset[str]
-    ) -> Iterable[str]:
-        """An output that is one survivor's result stays there, any other goes with the rest."""
-        held = [addresses(ts) - no for key in inputs if (ts := self.state.task(key)) is not None]
-        return held[0] or near if len(held) == 1 else near
 
     def _mark_late(self, group: Group, view: GroupView, decision: Decision, now: float) -> None:
         for share in decision.late:
@@ -385,28 +381,13 @@ class Conductor:
         self._cancel(group, decision, now)
         self._stop(group, {*group.held, *(keys[share] for share in decision.cancel)})
         group.resolved = True
-        if group.spec.at_rest:
-            self._settle(group)
+        if group.spec.at_rest and not settle(self.state, group, self._suspects):
+            self._wake_after(group, _MOVE_SECONDS)
         if not group.announced and group.took:
             group.announced = True
             tasks = filter(None, map(self.state.task, group.output_of))
             failed = any(ts.state == "erred" for ts in tasks)
             self.history.add(entry_of(group, None if failed else now))
-
-    def _settle(self, group: Group) -> None:
-        """One copy of each share at rest, and one share to a worker."""
-        if not settle(self.state, group, self._suspects):
-            self._wake_after(group, _MOVE_SECONDS)
-
-    def _rerun(self, keys: Iterable[Key]) -> None:
-        """Compute plain tasks elsewhere, but not where they are known already."""
-        trusted = {ws.address for ws in self.scheduler.running}
-        keys = list(keys)
-        for key in keys:
-            ts = self.state.task(key)
-            if ts is not None and ts.who_has and (known := acquainted(ts)):
-                self.state.restrict(key, trusted - known or trusted)
-        self.state.rerun(keys)
 
     def found_wrong(self, name: str, shares: Iterable[int], corrected: bool) -> None:
         """Results of a group were compared, and these are wrong; none named, if it is not clear."""
@@ -445,15 +426,11 @@ class Conductor:
         # its own, and the first one is not given all.
         heartbeat = heartbeat_interval(len(self.scheduler.workers))
         self._loop.call_later(heartbeat if self._suspects else 0.0, self.state.place_homeless)
-        self._rerun_downstream()
-        self.note_all()
-
-    def _rerun_downstream(self) -> None:
-        """What is made of outputs and hangs on suspects is made elsewhere, if there is anybody."""
         if self._suspects and self.scheduler.running:
             outputs = [key for group in self.groups.values() for key in group.output_of]
-            self._rerun(downstream(self.state, outputs, self._suspects, self.is_ours))
+            rerun(self.state, downstream(self.state, outputs, self._suspects, self.is_ours))
             self._isolation.hang_up(self._suspects)
+        self.note_all()
 
     def look(self) -> None:
         """Workers pause and go on when their memory says so, and tell nobody: compare."""
@@ -470,13 +447,7 @@ class Conductor:
     def suspected(self, new: Iterable[str], trusted: Iterable[str]) -> None:
         """Workers fell silent, or spoke again."""
         for worker in new:
-            logger.warning("%s is silent: its results do not count until it is heard again", worker)
-            try:
-                self._isolation.isolate(worker)
-                keep_off(self.scheduler, worker, self._suspects)
-            except Exception:
-                # Its connection may be gone already; the others are isolated all the same.
-                logger.warning("Isolating %s failed", worker, exc_info=True)
+            self._isolation.isolate(worker, self._suspects)
         if new and self._later is None:
             self._later = self._loop.call_later(self._give_up, self._think_again)
         for worker in trusted:

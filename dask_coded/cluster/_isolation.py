@@ -1,17 +1,23 @@
 """Keeping a silent worker from holding up the others: public scheduler interfaces only."""
 
+import logging
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
+from distributed.comm.core import CommClosedError
 from distributed.core import Status
 from distributed.metrics import time
+
+from dask_coded.cluster._copies import keep_off
 
 if TYPE_CHECKING:
     from distributed.scheduler import Scheduler
 
 __all__ = ["EVICTION", "Isolation"]
+
+logger = logging.getLogger("distributed.scheduler.dask_coded")
 
 #: Begins the stimulus of every eviction.
 EVICTION = "dask-coded-evict"
@@ -48,8 +54,17 @@ class Isolation:
         if isinstance(handler, partial) and handler.func == self._status_change:
             self._scheduler.stream_handlers[_STATUS] = handler.args[0]
 
-    def isolate(self, address: str) -> None:
-        """Place nothing new on a worker."""
+    def isolate(self, address: str, suspects: Iterable[str]) -> None:
+        """Place nothing new on a worker, and look for nothing there that others hold."""
+        logger.warning("%s is silent: its results do not count until it is heard again", address)
+        self._pause(address)
+        try:
+            keep_off(self._scheduler, address, suspects)
+        except CommClosedError:
+            # It is about to be removed, and has no copies any more then.
+            logger.debug("%s cannot be told to drop copies", address, exc_info=True)
+
+    def _pause(self, address: str) -> None:
         ws = self._scheduler.workers.get(address)
         if ws is None or address in self._declared or ws.status not in _OURS:
             return

@@ -10,12 +10,24 @@ from typing import TYPE_CHECKING
 from dask.typing import Key
 
 from dask_coded.cluster._group import addresses, runs_on
+from dask_coded.cluster._placement import acquainted
 from dask_coded.cluster._scheduler_state import SchedulerState
 
 if TYPE_CHECKING:
     from distributed.scheduler import TaskState
 
-__all__ = ["downstream", "upstream"]
+__all__ = ["downstream", "rerun", "upstream"]
+
+
+def rerun(state: SchedulerState, keys: Iterable[Key]) -> None:
+    """Compute plain tasks elsewhere, but not where they are known already."""
+    trusted = {ws.address for ws in state.scheduler.running}
+    keys = list(keys)
+    for key in keys:
+        ts = state.task(key)
+        if ts is not None and ts.who_has and (known := acquainted(ts)):
+            state.restrict(key, trusted - known or trusted)
+    state.rerun(keys)
 
 
 def downstream(

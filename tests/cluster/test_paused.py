@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from dask._task_spec import List, Task, TaskRef
 from distributed import Client, Event, Scheduler, Worker
 from distributed.comm.core import CommClosedError
 from distributed.core import Status
 from distributed.metrics import time
 from distributed.utils_test import gen_cluster
-from made_groups import MadeGroup
+from made_groups import MadeGroup, gated
 
 from dask_coded.cluster import CodedSchedulerPlugin, enable
 from dask_coded.cluster._group import Group
@@ -178,6 +179,31 @@ async def test_paused_before_it_fell_silent(c: Client, s: Scheduler, *workers: W
     accuse(s, [worker])
     await s.remove_worker(worker.address, stimulus_id="test", close=False)
     assert worker.address not in isolated
+
+
+@gen_cluster(**SIX)
+async def test_what_is_made_of_outputs_is_made_elsewhere_once_anybody_is_back(
+    c: Client, s: Scheduler, *workers: Worker
+) -> None:
+    await enable(c)
+    group = MadeGroup(gates={0: "hold"})
+    total = ("total",)
+    graph = group.graph | {total: Task(total, gated, List(*map(TaskRef, group.keys)), "total")}
+    (future,) = c.get(graph, [total], sync=False)
+    await until(lambda: total in s.tasks and s.tasks[total].processing_on is not None)
+    busy = s.tasks[total].processing_on
+    others = [worker for worker in workers if worker.address != busy.address]
+    accuse(s, workers)
+    await turns()
+    assert s.tasks[total].processing_on is busy
+    acquit(s, others)
+    await until(lambda: s.tasks[total].processing_on not in (None, busy))
+    await Event("total").set()
+    await Event("hold").set()
+    np.testing.assert_allclose(await future, group.outputs)
+    acquit(s, [worker for worker in workers if worker not in others])
+    del future
+    await no_trace(s)
 
 
 @gen_cluster(config={"coded.evict-after": "0s"}, **SIX)
