@@ -2,8 +2,12 @@
 
 Left alone, shares that were rebuilt while workers were missing or silent stay where that was done,
 beside others. Copies that were fetched in passing collect on the worker that read them all.
+
+Where there are several hosts, a share goes to the one with the fewest of its group: a host may be
+lost with all its workers.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
@@ -54,14 +58,29 @@ def free_workers(
     avoid: Iterable[frozenset[str]],
     taken: frozenset[str],
 ) -> dict[Key, str]:
-    """A worker for each of these shares, without another share of the group if there is one."""
+    """A worker for each of these shares, without another share of the group if there is one.
+
+    Of several on the host with the fewest others; `taken` are the workers with shares.
+    """
     avoid = tuple(avoid)
     found: dict[Key, str] = {}
     for key in keys:
-        home = decode_worker(scheduler, (), (*avoid, taken, frozenset(found.values())))
+        full = taken.union(found.values())
+        hosts = _crowded(scheduler, full)
+        home = decode_worker(scheduler, (), (*avoid, full, *hosts))
         if home is not None:
             found[key] = home
     return found
+
+
+def _crowded(scheduler: "Scheduler", full: Iterable[str]) -> list[frozenset[str]]:
+    """Workers beside at least so many that are full, on one host; the largest number first."""
+    known = scheduler.workers
+    counts = Counter(known[address].host for address in full if address in known)
+    return [
+        frozenset(address for address, ws in known.items() if counts[ws.host] >= least)
+        for least in range(max(counts.values(), default=0), 0, -1)
+    ]
 
 
 def homes_of(state: SchedulerState, group: Group, suspects: Mapping[str, float]) -> dict[Key, str]:
@@ -91,15 +110,18 @@ def homes_of(state: SchedulerState, group: Group, suspects: Mapping[str, float])
 def moves(scheduler: "Scheduler", homes: Mapping[Key, str], taken: Iterable[str]) -> dict[Key, str]:
     """Shares that live beside another one, and a worker without any for each."""
     occupied = set(taken)
-    free = [
-        ws.address
-        for ws in sorted(scheduler.running, key=lambda ws: ws.nbytes)
-        if ws.address not in occupied
-    ]
+    free = [ws for ws in scheduler.running if ws.address not in occupied]
+    known = scheduler.workers
+    counts = Counter(known[address].host for address in homes.values() if address in known)
     seen: set[str] = set()
     found: dict[Key, str] = {}
     for key, address in homes.items():
         if address in seen and free:
-            found[key] = free.pop(0)
+            ws = min(free, key=lambda ws: (counts[ws.host], ws.nbytes, ws.address))
+            free.remove(ws)
+            found[key] = ws.address
+            if address in known:
+                counts[known[address].host] -= 1
+            counts[ws.host] += 1
         seen.add(address)
     return found
