@@ -39,6 +39,7 @@ from dask_coded.codes._typical import (
     typical_recovery_threshold as typical_recovery_threshold,
 )
 from dask_coded.codes._uncoded import Uncoded as Uncoded
+from dask_coded.codes._verify import is_sharp as is_sharp
 from dask_coded.codes._verify import locate as locate
 from dask_coded.codes._verify import protects as protects
 
@@ -72,6 +73,7 @@ __all__ = [
     "TypicalThreshold",
     "Uncoded",
     "fewest_bicliques",
+    "is_sharp",
     "locate",
     "protects",
     "register",

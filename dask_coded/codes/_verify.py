@@ -5,7 +5,10 @@ the results at positions T leave ``S = H E``, whose columns lie in the span of t
 T. Errors that are independent of each other fill that span, and then the wrong results are those
 whose column of H lies in the range of S: up to c - 1 of them with c surplus results. Errors that
 are multiples of each other fill less of it; a set of t is still the only explanation while
-``t <= (c + rank E - 1) / 2``, which is c / 2 if they are all alike.
+``t <= (c + rank E - 1) / 2``, which is c / 2 if they are all alike. They are found by leaving out
+c - 1 results at random until the others agree, which is sure to happen within a second for up to 8
+alike errors among 32 results of which 16 are surplus. Of more results so many may be missed; what
+is not found is never guessed.
 """
 
 import itertools
@@ -27,6 +30,9 @@ __all__ = ["locate", "protects"]
 
 # Explanations that are tried one by one where the range of S does not tell.
 _MOST_TRIALS = 1000
+# And at random: about a second. A set that is found less often than this is given up.
+_MOST_DRAWS = 30_000
+_MISSED = 1e-9
 # Sets of columns of H whose rank is looked at before errors that are alike are believed.
 _MOST_COLUMN_SETS = 10_000
 # Columns of an orthonormal check matrix that are zero but for rounding.
@@ -45,6 +51,12 @@ def protects(code: "AbstractCode", survivors: Shares, wrong: int = 0) -> bool:
     wrong
         How many results may be wrong, independently of each other, and still be found and done
         without. 0: a wrong result is noticed, though perhaps not found.
+
+    Returns
+    -------
+    bool
+        Of a code that needs certain shares, not just so many, every set of `wrong` results is
+        tried; False if those are more than 1000.
 
     Raises
     ------
@@ -66,15 +78,19 @@ def _protects(code: "AbstractCode", survivors: frozenset[int], wrong: int) -> bo
         return False
     shares = sorted(survivors)
     rank = code.n_shares - len(code.checker(range(code.n_shares)))
-    if rank == code.recovery_threshold:
-        # Any `rank` responses are independent, hence any c columns of the check matrix.
+    if is_sharp(code):
         return len(shares) - rank > wrong
+    if rank == len(code.targets()) and len(shares) - code.recovery_threshold > wrong:
+        # Outputs tell all results, and any one of those that are left can be spared.
+        return True
     check: Any = code.checker(shares)
     field = code.field
     if wrong == 0:
         used = [shares.index(share) for share in code.decoder(shares).shares]
         return len(check) > 0 and not any(_is_zero(field, check[:, i]) for i in used)
-    for hit in itertools.islice(itertools.combinations(range(len(shares)), wrong), _MOST_TRIALS):
+    if math.comb(len(shares), wrong) > _MOST_TRIALS:
+        return False
+    for hit in itertools.combinations(range(len(shares)), wrong):
         # Results that could have done the same are erased with them.
         rest = _without(field, check, hit)
         erased = {i for i in range(len(shares)) if _is_zero(field, rest[:, i])}
@@ -84,8 +100,22 @@ def _protects(code: "AbstractCode", survivors: frozenset[int], wrong: int) -> bo
     return True
 
 
+def is_sharp(code: "AbstractCode") -> bool:
+    """Whether any responses of `code` are independent, up to their rank.
+
+    Then so are any c columns of the check matrix of any results, c of them surplus.
+    """
+    rank = code.n_shares - len(code.checker(range(code.n_shares)))
+    return rank == code.recovery_threshold
+
+
 def locate(
-    field: Field, check: Array, values: Array, noise: Array | None = None
+    field: Field,
+    check: Array,
+    values: Array,
+    noise: Array | None = None,
+    *,
+    sharp: bool = False,
 ) -> tuple[int, ...] | None:
     """Positions of the wrong results, as few as explain what they disagree about.
 
@@ -100,13 +130,17 @@ def locate(
     noise
         Largest size that rounding alone gives ``h @ values`` for a row h of unit norm, ``(b,)``.
         None: nothing rounds, as in an exact field.
+    sharp
+        Whether any c columns of H are independent, see :func:`is_sharp`. If it is not said, it is
+        tried where there are few.
 
     Returns
     -------
     tuple of int or None
         Positions among the s results, ascending, empty if they agree. Results that could have
         done the same, as two copies of one block, are all among them. None if the smallest
-        explanation need not be the true one.
+        explanation need not be the true one, or is not found among too many: c / 2 errors that are
+        alike always are in up to 32 results of a sharp code, fewer in more.
 
     Raises
     ------
@@ -136,20 +170,21 @@ def locate(
             f"a check matrix of shape {check.shape} takes values of shape ({check.shape[-1]}, b); "
             f"got {given.shape}"
         )
-    search = _Search(field, check, given, noise)
+    search = _Search(field, check, given, noise, sharp)
     if search.explained(()):
         return ()
     found = search.greedy()
     if found is None or not search.is_unique(found):
-        found = search.exhaustive()
+        found = search.one_by_one() if search.is_small or not sharp else search.at_random()
     return None if found is None else search.alike(found)
 
 
 class _Search:
     """Trying sets of results: a set explains the values if the others agree."""
 
-    def __init__(self, field: Field, check: Any, values: Any, noise: Any) -> None:
+    def __init__(self, field: Field, check: Any, values: Any, noise: Any, sharp: bool) -> None:
         self._field = field
+        self._sharp = sharp
         self._check = check
         self._values = values
         self._surplus, self._count = check.shape
@@ -185,14 +220,47 @@ class _Search:
             scores[erased] = np.inf
             erased.append(int(np.argmin(scores)))
             if self.explained(erased):
-                for share in list(erased):
-                    fewer = [other for other in erased if other != share]
-                    if self.explained(fewer):
-                        erased = fewer
-                return tuple(sorted(erased))
+                return self._needed(erased)
         return None
 
-    def exhaustive(self) -> tuple[int, ...] | None:
+    def _needed(self, erased: Sequence[int]) -> tuple[int, ...]:
+        """An explanation without what it can spare."""
+        for share in erased:
+            fewer = [other for other in erased if other != share]
+            if self.explained(fewer):
+                erased = fewer
+        return tuple(sorted(erased))
+
+    @property
+    def is_small(self) -> bool:
+        """Whether all sets of results can be tried."""
+        sizes = range(1, self._surplus)
+        return sum(math.comb(self._count, size) for size in sizes) <= _MOST_TRIALS
+
+    def at_random(self) -> tuple[int, ...] | None:
+        """An explanation that is the only one, among results that are left out at random.
+
+        One check is left. By accident that agrees with errors only as rarely as numbers vanish,
+        and then what is found does not become the only explanation.
+        """
+        size = self._surplus - 1
+        rank = self._rank_of_residual()
+        if rank > size:
+            return None
+        most = (self._surplus + rank - 1) // 2
+        hits = math.comb(self._count - most, size - most) / math.comb(self._count, size)
+        draws = math.log(_MISSED) / math.log1p(-hits) if hits < 1 else 1
+        rng = np.random.default_rng(0)
+        limit = _MOST_TRIALS if self._field.exact else _MOST_DRAWS
+        for _ in range(min(math.ceil(draws), limit)):
+            erased = sorted(rng.choice(self._count, size, replace=False).tolist())
+            if self.explained(erased):
+                found = self._needed(erased)
+                if self.is_unique(found):
+                    return found
+        return None
+
+    def one_by_one(self) -> tuple[int, ...] | None:
         """The smallest set that explains the values, if no other of its size does."""
         trials = 0
         for size in range(1, self._surplus):
@@ -219,7 +287,11 @@ class _Search:
         if rank == len(erased):
             return True
         size = 2 * len(erased) - rank + 1
-        if size > self._surplus or math.comb(self._count, size) > _MOST_COLUMN_SETS:
+        if size > self._surplus:
+            return False
+        if self._sharp:
+            return True
+        if math.comb(self._count, size) > _MOST_COLUMN_SETS:
             return False
         return all(
             self._field.rank(self._check[:, list(columns)]) == size
@@ -254,6 +326,21 @@ class _Search:
         singular = np.linalg.svd(np.stack(errors), compute_uv=False)
         return max(1, int((singular > max(2 * float(np.linalg.norm(noises)), 1e-9)).sum()))
 
+    def _rank_of_residual(self) -> int:
+        """How many independent errors there are at least."""
+        residual, noise = self.residual(())
+        return self._field.rank(residual) if self._field.exact else self._range(residual, noise)[1]
+
+    def _range(self, residual: Any, noise: Any) -> tuple[Any, int]:
+        """Directions of the residual, the clearest first, and how many rise above the noise."""
+        lengths = np.linalg.norm(residual, axis=0)
+        wrong = (np.abs(residual) > noise).any(axis=0)
+        directions = residual[:, wrong] / lengths[wrong]
+        left, singular, _ = np.linalg.svd(directions, full_matrices=False)
+        blur = float(np.linalg.norm(noise[wrong] / lengths[wrong])) * np.sqrt(len(residual))
+        rank = max(1, int((singular > max(blur, 1e-9)).sum()))
+        return left, rank
+
     def _misfits(self, check: Any, residual: Any, noise: Any) -> Any:
         """How far each column of the check matrix is from the range of the residual."""
         if self._field.exact:
@@ -261,12 +348,7 @@ class _Search:
             joined = (np.concatenate([residual, check[:, [i]]], 1) for i in range(self._count))
             fits = [self._field.rank(both) == rank for both in joined]
             return np.where([fit and check[:, i].any() for i, fit in enumerate(fits)], 0.0, 1.0)
-        lengths = np.linalg.norm(residual, axis=0)
-        wrong = (np.abs(residual) > noise).any(axis=0)
-        directions = residual[:, wrong] / lengths[wrong]
-        left, singular, _ = np.linalg.svd(directions, full_matrices=False)
-        blur = float(np.linalg.norm(noise[wrong] / lengths[wrong])) * np.sqrt(len(residual))
-        rank = max(1, int((singular > max(blur, 1e-9)).sum()))
+        left, rank = self._range(residual, noise)
         # A range that is everything says nothing.
         rank = min(rank, len(residual) - 1) or 1
         basis = left[:, :rank]

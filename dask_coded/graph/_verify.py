@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from dask_coded.codes import AbstractCode, AbstractLinearCode, locate, protects
+from dask_coded.codes import AbstractCode, AbstractLinearCode, is_sharp, locate, protects
 from dask_coded.errors import UnverifiableError, WrongResultError
 from dask_coded.fields import PAIRED, REAL
 from dask_coded.graph._lengths import largest, misjudged
@@ -312,7 +312,8 @@ class _Stack:
             if self._paired:
                 values = values[: len(kept)] + 1j * values[len(kept) :]
                 noise = np.sqrt(2.0) * noise
-            found = locate(self._code.field, check, values, noise.astype(np.float64))
+            noise, sharp = noise.astype(np.float64), is_sharp(self._code)
+            found = locate(self._code.field, check, values, noise, sharp=sharp)
         if found == () and self._exact:
             return kept, None  # an error that is a multiple of the modulus
         return kept, None if found is None else {kept[i] for i in found}

@@ -1,6 +1,7 @@
 """Locating wrong results, against trying every set of them by least squares."""
 
 import itertools
+import math
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from dask_coded.codes import (
     Product,
     Replication,
     Uncoded,
+    is_sharp,
     locate,
     protects,
 )
@@ -71,7 +73,8 @@ def error_of(code: AbstractCode, places: int, rng: np.random.Generator) -> Any:
 
 def located(code: AbstractCode, values: Any) -> tuple[int, ...] | None:
     noise = None if code.field.exact else np.full(values.shape[1], NOISE)
-    return locate(code.field, code.checker(range(code.n_shares)), values, noise)
+    check = code.checker(range(code.n_shares))
+    return locate(code.field, check, values, noise, sharp=is_sharp(code))
 
 
 def smallest_explanations(code: AbstractCode, values: Any) -> list[tuple[int, ...]]:
@@ -118,6 +121,43 @@ def test_alike_errors_up_to_half_of_the_surplus(code: AbstractCode) -> None:
                 add(code, values, share, error)
             found = located(code, values)
             assert found == (tuple(wrong) if 2 * count <= surplus else None)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        MDS(16, 8),
+        MDS(20, 12, parity="gaussian"),
+        MDS(16, 10, field=PAIRED),
+        Polynomial(18, 3, 4),
+        MatDot(20, 6),
+        MDS(24, 12),
+    ],
+    ids=repr,
+)
+def test_alike_errors_of_large_codes(code: AbstractCode) -> None:
+    """Sets of results are far too many to be tried: found all the same, and never guessed."""
+    rng = np.random.default_rng(8)
+    assert is_sharp(code)
+    surplus = len(code.checker(range(code.n_shares)))
+    for count in (2, surplus // 2, surplus // 2 + 1):
+        values, error = results(code, 15, rng), rng.normal(size=15)
+        wrong = sorted(rng.choice(code.n_shares, count, replace=False).tolist())
+        for share in wrong:
+            add(code, values, share, error * rng.uniform(0.5, 2))
+        assert located(code, values) == (tuple(wrong) if 2 * count <= surplus else None)
+
+
+def test_errors_of_two_kinds_in_a_large_code() -> None:
+    """Of eight surplus results, errors of rank three leave five to be located, rank five six."""
+    code = MDS(16, 8)
+    rng = np.random.default_rng(9)
+    for rank, count in ((1, 4), (2, 4), (3, 5), (4, 5), (5, 6)):
+        values, kinds = results(code, 15, rng), rng.normal(size=(rank, 15))
+        wrong = sorted(rng.choice(16, count, replace=False).tolist())
+        for share, error in zip(wrong, rng.normal(size=(count, rank)) @ kinds, strict=True):
+            add(code, values, share, error)
+        assert located(code, values) == tuple(wrong)
 
 
 @pytest.mark.parametrize("code", [MDS(8, 4), MatDot(8, 2), MDS(7, 4, field=PAIRED)], ids=repr)
@@ -211,6 +251,22 @@ def test_protects_is_what_it_says(code: AbstractCode, data: st.DataObject) -> No
     assert protects(code, shares, 0) == all(noticed)
     if protects(code, shares, 1):
         assert all(found)
+
+
+def test_protection_that_was_not_looked_at_is_not_claimed() -> None:
+    """Two wrong results of a product of codes: which ones matters, and pairs are too many."""
+    large = Product(MDS(8, 6), MDS(8, 6))
+    assert math.comb(large.n_shares, 2) > 1000
+    assert not is_sharp(large)
+    assert protects(large, range(large.n_shares), 1)
+    # Two in a row and a column of two parities each; of many survivors that many can be spared.
+    spared = large.n_shares - large.recovery_threshold - 1
+    assert protects(large, range(large.n_shares), spared)
+    assert not protects(large, range(large.n_shares), spared + 1)
+    # Three copies bear one wrong result of each block, not two of the same.
+    copies = Replication(120, 40)
+    assert protects(copies, range(120), 1)
+    assert not protects(copies, range(120), 2)
 
 
 def test_bad_arguments() -> None:
