@@ -23,13 +23,14 @@ real workers
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import dask.array as da
 import numpy as np
 from _goals import machine, options, quantiles
+from _threshold import largest_undecodable
 from distributed import Client, as_completed
 from tqdm import tqdm
 
@@ -70,34 +71,6 @@ def splits(code: AbstractCode) -> tuple[int, int, int]:
         return code.k, 1, 1
     (m, p), (_, n) = code.operand_grids
     return m, p, n
-
-
-def largest_undecodable(code: AbstractCode, tries: int) -> int:
-    """Size of the largest set found that does not decode, by NumPy's rank alone."""
-    responses: Any = code.responses()
-    targets: Any = code.targets()
-    stream = np.random.default_rng(0)
-
-    def decodes(shares: Sequence[int]) -> bool:
-        chosen = responses[list(shares)]
-        both = np.concatenate([chosen, targets])
-        scale = 1e-9 * np.linalg.norm(both, 2)
-        return bool(
-            np.linalg.matrix_rank(chosen, tol=scale) == np.linalg.matrix_rank(both, tol=scale)
-        )
-
-    largest = 0
-    ring = np.array(code.ring)
-    # A try asks for a rank per share, of matrices that grow with the shares.
-    for attempt in range(max(4, tries * 21 // code.n_shares**2)):
-        # Whatever is lost first is a run of the ring; the rest is lost greedily.
-        order = np.roll(ring, attempt) if attempt < code.n_shares else stream.permutation(ring)
-        kept: list[int] = []
-        for share in order:
-            if not decodes([*kept, share]):
-                kept.append(int(share))
-        largest = max(largest, len(kept))
-    return largest
 
 
 def thresholds(codes: dict[str, AbstractCode], tries: int) -> None:

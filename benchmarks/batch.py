@@ -2,10 +2,11 @@
 
     python benchmarks/batch.py [--quick]
 
-`ours` is the formula of FlexibleCSA with the partition that the search finds, `rank` what its
-results span by elimination in a prime field, `apart` the threshold with every pair a part of its
-own, which needs no random curve. `Lagrange` codes every pair with copies of its operands. No code
-needs fewer results than there are products: `at least`.
+`ours` is the formula of FlexibleCSA with the partition that the search finds, and `measured` one
+more than the largest set of its results found that does not decode, by ranks over a prime field;
+`apart` the same two with every pair a part of its own, which needs no random curve. `Lagrange`
+codes every pair with copies of its operands. No code needs fewer results than there are products:
+`at least`. Cross-subspace alignment, whose pairs share no operand, is measured in the same way.
 """
 
 import argparse
@@ -13,13 +14,35 @@ import time
 from typing import Any
 
 import numpy as np
+from _threshold import largest_undecodable
 
 from dask_coded.array import plan_matmul_batch
-from dask_coded.codes import AbstractCode, FlexibleCSA, Lagrange
-from dask_coded.fields import PrimeField
+from dask_coded.codes import (
+    AbstractCode,
+    CrossSubspaceAlignment,
+    FlexibleCSA,
+    GeneralizedCSA,
+    Lagrange,
+)
+from dask_coded.fields import COMPLEX, PrimeField
 from dask_coded.testing import loss_patterns
 
 FIELD = PrimeField(2**31 - 1)
+#: Pairs that share no operand, in groups; the second kind cuts the operands besides.
+ALIGNED: tuple[AbstractCode, ...] = (
+    *(CrossSubspaceAlignment(10, size=6 // groups, groups=groups) for groups in (2, 3, 6)),
+    *(CrossSubspaceAlignment(10, size=2, groups=3, field=field) for field in (COMPLEX, FIELD)),
+    *(
+        GeneralizedCSA(n_shares, size=2, groups=groups, m=m, p=p, n=n, field=FIELD)
+        for n_shares, groups, m, p, n in (
+            (7, 2, 1, 1, 1),
+            (15, 1, 2, 1, 2),
+            (16, 1, 1, 2, 2),
+            (24, 2, 2, 2, 1),
+            (29, 1, 2, 2, 2),
+        )
+    ),
+)
 NAMED: dict[str, list[tuple[int, int]]] = {
     "matching of 4": [(i, i) for i in range(4)],
     "3 x 3": [(i, j) for i in range(3) for j in range(3)],
@@ -51,24 +74,35 @@ def graphs(quick: bool) -> dict[str, list[tuple[int, int]]]:
 def thresholds(quick: bool) -> None:
     print("recovery thresholds\n")
     print(
-        f"{'pairs':14} {'at least':>9} {'ours':>5} {'rank':>5} {'apart':>6} {'Lagrange':>9} "
+        f"{'pairs':14} {'at least':>9} {'ours':>5} {'measured':>9} {'apart':>6} {'measured':>9} "
+        f"{'Lagrange':>9} "
         f"{'ours / least':>13} {'Lagrange / ours':>16} {'search s':>9}"
     )
     ratios = []
+    tries = 20 if quick else 400
     for name, pairs in graphs(quick).items():
         start = time.perf_counter()
         code = FlexibleCSA.for_pairs(pairs, parity=2, field=FIELD)
         seconds = time.perf_counter() - start
-        apart = FlexibleCSA.for_pairs(pairs, parity=0, apart=True).recovery_threshold
+        apart = FlexibleCSA.for_pairs(pairs, parity=2, apart=True, field=FIELD)
         ours, least = code.recovery_threshold, len(pairs)
-        rank = FIELD.rank(code.responses())
+        found, found_apart = (largest_undecodable(each, tries) + 1 for each in (code, apart))
         ratios.append(ours / least)
         print(
-            f"{name:14} {least:9} {ours:5} {rank:5} {apart:6} {2 * least - 1:9} "
+            f"{name:14} {least:9} {ours:5} {found:9} {apart.recovery_threshold:6} "
+            f"{found_apart:9} {2 * least - 1:9} "
             f"{ours / least:13.2f} {(2 * least - 1) / ours:16.2f} {seconds:9.2f}",
             flush=True,
         )
-    print(f"{'mean':14} {'':>37} {np.mean(ratios):13.2f}")
+    print(f"{'mean':14} {'':>51} {np.mean(ratios):13.2f}")
+    print(f"\n{'code':96} {'shares':>6} {'formula':>8} {'measured':>9}")
+    for aligned in ALIGNED:
+        name = repr(aligned)
+        print(
+            f"{name:96} {aligned.n_shares:6} {aligned.recovery_threshold:8} "
+            f"{largest_undecodable(aligned, tries) + 1:9}",
+            flush=True,
+        )
 
 
 def amplifications(code: AbstractCode, n_random: int) -> tuple[float, float]:
