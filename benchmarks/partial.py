@@ -19,7 +19,10 @@ order statistics
 real workers
     Whole products on emulated workers, whose products wait as long as their part of the work takes
     at their speed, and stop when they are cancelled. Everything else is real: encoding, transfers,
-    decisions and decoding. `used` is how many results the runtime had when it resolved.
+    decisions and decoding. `used` is how many results the runtime had when it resolved. `busy` is
+    how many seconds all workers together multiplied for one product, what was cancelled included,
+    and `work` what they would have finished in that time, relative to the work of the product;
+    `/ one each` beside it compares that with one share to a worker.
 """
 
 import itertools
@@ -183,14 +186,45 @@ def pace(seconds: float, dask_worker: Any) -> None:
 
     def paced(a: Any, b: Any) -> Any:
         cancelled = _slices.cancelled_check()
-        end = time.monotonic() + seconds * a.shape[0] * b.shape[1]
-        while (left := end - time.monotonic()) > 0:
-            if cancelled is not None and cancelled():
-                raise _slices.ShareCancelled("paced")
-            time.sleep(min(left, 0.005))
+        began = time.monotonic()
+        end = began + seconds * a.shape[0] * b.shape[1]
+        try:
+            while (left := end - time.monotonic()) > 0:
+                if cancelled is not None and cancelled():
+                    raise _slices.ShareCancelled("paced")
+                time.sleep(min(left, 0.005))
+        finally:
+            # A worker multiplies in one thread.
+            dask_worker.busy += time.monotonic() - began
         return a @ b
 
+    dask_worker.busy = 0.0
     _slices.sliced_matmul = paced
+
+
+def busy(dask_worker: Any) -> float | None:
+    """Seconds that this worker has multiplied since it was asked; None while it computes."""
+    state = dask_worker.state
+    if state.executing or state.ready:
+        return None
+    spent, dask_worker.busy = dask_worker.busy, 0.0
+    return float(spent)
+
+
+def all_busy(client: Client, addresses: Sequence[str]) -> np.ndarray:
+    """Seconds of each worker, once what was cancelled has ended too."""
+
+    def tasks(dask_scheduler: Any) -> int:
+        return len(dask_scheduler.tasks)
+
+    while client.run_on_scheduler(tasks):
+        time.sleep(0.01)
+    found: dict[str, float] = {}
+    while len(found) < len(addresses):
+        left = [address for address in addresses if address not in found]
+        answers = client.run(busy, workers=left)
+        found |= {address: spent for address, spent in answers.items() if spent is not None}
+    return np.array([found[address] for address in addresses])
 
 
 def operands(code: AbstractCode, shape: tuple[int, int, int]) -> tuple[da.Array, da.Array]:
@@ -202,7 +236,14 @@ def operands(code: AbstractCode, shape: tuple[int, int, int]) -> tuple[da.Array,
     return da.from_array(a, chunks=(m // rows, p)), da.from_array(b, chunks=(p, n // columns))
 
 
-def timed(client: Client, code: AbstractCode, shape: tuple[int, int, int], products: int) -> Any:
+def timed(
+    client: Client,
+    code: AbstractCode,
+    shape: tuple[int, int, int],
+    products: int,
+    addresses: Sequence[str],
+) -> Iterator[Any]:
+    """Of each product: seconds, results used, blocks decoded, error, seconds of each worker."""
     left, right = operands(code, shape)
     expected = left.compute() @ right.compute()
     for number in range(products + 1):
@@ -211,9 +252,11 @@ def timed(client: Client, code: AbstractCode, shape: tuple[int, int, int], produ
         found = product.compute()
         seconds = time.perf_counter() - began
         error = np.abs(found / (number + 1.0) - expected).max() / np.abs(expected).max()
+        group = report(client).groups[-1]
+        del product
+        spent = all_busy(client, addresses)
         if number:
-            group = report(client).groups[-1]
-            yield seconds, len(group["arrived"]), group["decoded"], error
+            yield seconds, len(group["arrived"]), group["decoded"], error, spent
 
 
 def real_workers(workers: int, products: int, seconds: float, quick: bool) -> None:
@@ -229,26 +272,32 @@ def real_workers(workers: int, products: int, seconds: float, quick: bool) -> No
         print(f"\nreal workers, {workers} of them, {mix}, perfect {perfect:.2f} s")
         print(
             f"{'code':26} {'median s':>8} {'worst s':>8} {'/ one each':>10} {'/ perfect':>9} "
-            f"{'used':>5} {'decoded':>7} {'error':>8}"
+            f"{'used':>5} {'decoded':>7} {'error':>8} {'busy s':>7} {'work':>5} {'/ one each':>10}"
         )
-        one = None
+        one: tuple[float, float] | None = None
         with EmulatedCluster(workers) as nodes, nodes.client() as client:
             coded_matmul(da.ones((4, 2), chunks=(1, 2)), da.ones((2, 2)), parity=1).compute()
-            for worker, speed in zip(nodes.workers.values(), speeds, strict=True):
-                client.run(pace, per_element / speed, workers=[worker.address])
+            addresses = [worker.address for worker in nodes.workers.values()]
+            for address, speed in zip(addresses, speeds, strict=True):
+                client.run(pace, per_element / speed, workers=[address])
             for name, code in codes(workers).items():
                 if quick and name not in ("MDS, one each", "MDS, four each"):
                     continue
-                runs: Iterator[Any] = timed(client, code, shape, products)
+                runs: Iterator[Any] = timed(client, code, shape, products, addresses)
                 rows = list(tqdm(runs, desc=name, total=products, leave=False, disable=None))
-                times, used, decoded, errors = map(np.array, zip(*rows, strict=True))
+                times, used, decoded, errors, spent = map(np.array, zip(*rows, strict=True))
                 median = float(np.median(times))
+                work = float(np.median(spent @ speeds)) / seconds
                 if name == "MDS, one each":
-                    one = median
+                    one = median, work
+                beside = (
+                    ("", "") if one is None else (f"{median / one[0]:.2f}", f"{work / one[1]:.2f}")
+                )
                 print(
                     f"{name:26} {median:8.2f} {times.max():8.2f} "
-                    f"{'' if one is None else f'{median / one:.2f}':>10} {median / perfect:9.2f} "
-                    f"{np.median(used):5.0f} {np.median(decoded):7.0f} {errors.max():8.1e}",
+                    f"{beside[0]:>10} {median / perfect:9.2f} "
+                    f"{np.median(used):5.0f} {np.median(decoded):7.0f} {errors.max():8.1e} "
+                    f"{np.median(spent.sum(axis=1)):7.2f} {work:5.2f} {beside[1]:>10}",
                     flush=True,
                 )
 
