@@ -124,6 +124,7 @@ class Group:
 
     def view(self, state: SchedulerState, health: Health) -> GroupView:
         usable: set[int] = set()
+        held_by_slow: set[int] = set()
         running: dict[int, str | None] = {}
         stalled: dict[int, frozenset[str]] = {}
         erased: set[int] = set()
@@ -146,6 +147,8 @@ class Group:
                 else:
                     usable.add(share)
                     nbytes += ts.get_nbytes()
+                    if holders - health.suspects.keys() <= health.slow:
+                        held_by_slow.add(share)
             elif state.has_error(key) or ts.state == "erred":
                 erased.add(share)
             elif blockers := stuck(ts, health.suspects, health.blockers):
@@ -185,6 +188,7 @@ class Group:
             lost=frozenset(self.arrived & missing),
             missing={q: self.share_of.get(self.spec.output_keys[q]) for q in missing},
             slow=health.slow,
+            held_by_slow=frozenset(held_by_slow),
             decoding=self._underway(state, health, missing),
             decodable_since=self.decodable_since,
             finished=Counter(self.ran_on[share] for share in usable if share in self.took),

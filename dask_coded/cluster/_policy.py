@@ -19,7 +19,7 @@ from statistics import median
 
 import numpy as np
 
-from dask_coded.codes import AbstractCode, protects
+from dask_coded.codes import AbstractCode, Decoder, protects
 
 __all__ = ["Decision", "GroupView", "Patience", "Policy", "Verdict"]
 
@@ -63,6 +63,8 @@ class GroupView:
     """Of the missing outputs, those that had arrived before."""
     slow: frozenset[str] = frozenset()
     """Workers that were late lately."""
+    held_by_slow: frozenset[int] = frozenset()
+    """Usable shares that only such workers hold: fetching them may take long, too."""
     decoding: tuple[int, ...] | None = None
     """Survivors that a decode under way reads; None if there is none, or its worker is suspect."""
     decodable_since: float | None = None
@@ -203,8 +205,13 @@ class Policy:
         if view.at_rest:
             return self._at_rest(view, now)
         decoder = view.code.decoder(view.usable)
-        tolerance = DEFAULT_TOLERANCE if view.tolerance is None else view.tolerance
-        accurate = view.code.field.exact or decoder.amplification * view.eps <= tolerance
+        accurate = self._accurate(view, decoder)
+        quick = view.usable - view.held_by_slow
+        if view.held_by_slow and view.wrong is None and view.enough(quick):
+            # The others help with digits, which are not worth the time unless they are needed.
+            without = view.code.decoder(quick)
+            if self._accurate(view, without):
+                decoder, accurate = without, True
         if not accurate:
             if view.running:
                 return Decision(decodable=True, reason=Verdict.INACCURATE)
@@ -233,6 +240,11 @@ class Policy:
             inaccurate=not accurate,
             reason=Verdict.DECODE if accurate else Verdict.LAST,
         )
+
+    @staticmethod
+    def _accurate(view: GroupView, decoder: Decoder) -> bool:
+        tolerance = DEFAULT_TOLERANCE if view.tolerance is None else view.tolerance
+        return view.code.field.exact or decoder.amplification * view.eps <= tolerance
 
     def _at_rest(self, view: GroupView, now: float) -> Decision:
         """Decode what was lost, or cannot come; whatever is under way belongs where it runs.

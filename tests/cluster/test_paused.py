@@ -1,4 +1,4 @@
-"""Workers that may not be given anything: paused by their memory, silent, or just back."""
+"""Workers that are no good just now: paused by their memory, silent, just back, or slow."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -250,6 +250,26 @@ async def test_long_silent_worker_is_not_removed_for_what_others_can_make(
     assert address in s.workers
     acquit(s, [workers[1]])
     del futures, x
+    await no_trace(s)
+
+
+@gen_cluster(**SIX)
+async def test_what_only_slow_workers_hold_is_known(
+    c: Client, s: Scheduler, *workers: Worker
+) -> None:
+    await enable(c)
+    group = MadeGroup(gates={0: "hold", 2: "hold", 4: "hold"})
+    futures = c.get(group.graph, group.keys, sync=False)
+    arrived = [group.share_keys[1], group.share_keys[3]]
+    await until(lambda: all(k in s.tasks and s.tasks[k].who_has for k in arrived))
+    (holder,) = s.tasks[arrived[1]].who_has
+    conductor = plugin(s).conductor
+    conductor._slow[holder.address] = time() + 1000.0
+    (made,) = conductor.groups.values()
+    assert made.view(conductor.state, conductor.health()).held_by_slow == {3}
+    await Event("hold").set()
+    group.check(await c.gather(futures))
+    del futures
     await no_trace(s)
 
 

@@ -74,6 +74,25 @@ def test_no_patience_with_what_was_slow_before() -> None:
     assert decision.decode_from == (0, 1, 3)
 
 
+def test_what_slow_workers_hold_is_read_only_if_it_is_needed() -> None:
+    known = {"missing": {2: 2}, "erased": {2}}
+    assert decide(usable={0, 1, 3, 4}, **known).decode_from == (0, 1, 3, 4)
+    slow = {"slow": frozenset({"d"}), "held_by_slow": frozenset({3})}
+    assert decide(usable={0, 1, 3, 4}, **known, **slow).decode_from == (0, 1, 4)
+    # Too few without it.
+    assert decide(usable={0, 1, 3}, **known, **slow).decode_from == (0, 1, 3)
+
+
+def test_accuracy_comes_before_what_slow_workers_cost() -> None:
+    known = {"usable": {0, 1, 3, 4}, "missing": {2: 2}, "erased": {2}}
+    both = CODE.decoder({0, 1, 3, 4}).amplification
+    assert both < CODE.decoder({0, 1, 4}).amplification
+    known |= {"tolerance": 1.01 * both * np.finfo(float).eps, "held_by_slow": frozenset({3})}
+    decision = decide(**known)
+    assert decision.decode_from == (0, 1, 3, 4)
+    assert not decision.inaccurate
+
+
 @pytest.mark.parametrize(
     "lost", [{"stalled": {2: frozenset({"c"})}}, {"erased": {2}}, {"idle": {2}}]
 )
