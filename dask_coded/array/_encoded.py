@@ -278,5 +278,9 @@ class EncodedArray(DaskMethodsMixin):  # type: ignore[misc]
         )
 
     def to_dask_array(self) -> da.Array:
-        """The same as :meth:`decode`; Dask's own functions call it."""
+        """The same as :meth:`decode`; Dask's own functions call it.
+
+        So does ``da.matmul(A, x)``, which asks its operands for nothing else, and multiplies what
+        it gets without a code. ``A @ x`` and ``np.matmul(A, x)`` are the coded product.
+        """
         return self.decode()

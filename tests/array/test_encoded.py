@@ -238,6 +238,8 @@ def test_numpys_and_dasks_functions() -> None:
     for product in (np.matmul(a, v), np.dot(a, v), da.matmul(a, v), a @ da.from_array(v, chunks=2)):
         assert isinstance(product, da.Array)
         np.testing.assert_allclose(computed(product), x @ v)
+    # Dask's own matmul has no hook: it takes the decoded matrix.
+    assert np.matmul(a, v).name == np.dot(a, v).name == (a @ v).name
     for action in (lambda: np.add(a, 1), lambda: np.sum(a), lambda: np.matmul(a, v, out=v)):
         with pytest.raises(UnsupportedOperationError, match=r"A\.decode\(\)"):
             action()

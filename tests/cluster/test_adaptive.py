@@ -30,12 +30,11 @@ def held(block: Any, gate: str) -> Any:
     return block
 
 
-@pytest.mark.slow
-def test_products_while_workers_come_and_go() -> None:
-    with (
-        LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0") as cluster,
-        Client(cluster) as client,
-    ):
+@pytest.mark.parametrize("processes", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_products_while_workers_come_and_go(processes: bool) -> None:
+    """Workers of this process come within no time; those with a process of their own take some."""
+    options = {"threads_per_worker": 1, "dashboard_address": ":0", "processes": processes}
+    with LocalCluster(n_workers=1, **options) as cluster, Client(cluster) as client:
         check_adapting(cluster, client)
 
 
