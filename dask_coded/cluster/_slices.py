@@ -5,15 +5,17 @@ the next group would wait behind it. So a product looks between slices at what t
 of the task that runs it; outside a worker there is nothing to look at, and it is one plain call.
 """
 
+import math
 from collections.abc import Callable
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 from distributed import get_worker
 from distributed.utils import thread_state
 
 from dask_coded.cluster._settings import slice_seconds
-from dask_coded.kernels import settled
+from dask_coded.kernels import settled, where_they_lie
 from dask_coded.typing import AnyArray
 
 __all__ = ["ShareCancelled", "cancelled_check", "sliced_adjoint", "sliced_matmul"]
@@ -65,6 +67,15 @@ def _aligned(a: AnyArray) -> AnyArray:
     return np.require(a, requirements=["ALIGNED"]) if type(a) is np.ndarray else a
 
 
+def _bytes_of_product(a: Any, b: Any) -> int:
+    """What ``a @ b`` takes; 0 for anything but a matrix and a matrix or vector."""
+    if getattr(a, "ndim", 0) != 2 or getattr(b, "ndim", 0) not in (1, 2):
+        return 0
+    if not all(hasattr(x, "dtype") and hasattr(x, "shape") for x in (a, b)):
+        return 0
+    return int(np.result_type(a.dtype, b.dtype).itemsize * a.shape[0] * math.prod(b.shape[1:]))
+
+
 def sliced_matmul(a: AnyArray, b: AnyArray) -> AnyArray:
     """``a @ b``, given up between two slices of rows if the task was cancelled.
 
@@ -91,6 +102,11 @@ def sliced_matmul(a: AnyArray, b: AnyArray) -> AnyArray:
     >>> sliced_matmul(np.eye(2), np.array([3.0, 4.0]))
     array([3., 4.])
     """
+    with where_they_lie((a, b), "a product", _bytes_of_product(a, b)):
+        return _sliced_matmul(a, b)
+
+
+def _sliced_matmul(a: AnyArray, b: AnyArray) -> AnyArray:
     cancelled = cancelled_check()
     if cancelled is None or getattr(a, "ndim", 0) != 2 or getattr(b, "ndim", 0) not in (1, 2):
         return a @ b
@@ -152,6 +168,11 @@ def sliced_adjoint(a: AnyArray, b: AnyArray) -> AnyArray:
     >>> sliced_adjoint(np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([1.0]))
     array([1., 2.])
     """
+    with where_they_lie((a, b), "a product", _bytes_of_product(a.T, b)):
+        return _sliced_adjoint(a, b)
+
+
+def _sliced_adjoint(a: AnyArray, b: AnyArray) -> AnyArray:
     rows = min(len(a), len(b))
     a, b = a[:rows], _aligned(b[:rows])
     if b.dtype.kind == "c":

@@ -22,6 +22,7 @@ from dask_coded.fields import PAIRED
 from dask_coded.graph._arithmetic import result_of_share
 from dask_coded.graph._build import group_tasks
 from dask_coded.graph._tasks import Shape
+from dask_coded.kernels import where_they_lie
 from dask_coded.typing import AnyArray
 
 __all__ = ["AdjointTerms", "adjoint_terms", "sum_tasks"]
@@ -214,7 +215,8 @@ def sum_tasks(output: Key, terms: Sequence[Key], label: str, *, conjugate: bool)
 
 
 def _added(terms: Sequence[AnyArray], conjugate: bool) -> AnyArray:
-    total = terms[0]
-    for term in terms[1:]:
-        total = total + term
-    return total.conj() if conjugate else total
+    with where_they_lie(terms, "a sum of terms", terms[0].nbytes):
+        total = terms[0]
+        for term in terms[1:]:
+            total = total + term
+        return total.conj() if conjugate else total

@@ -18,7 +18,7 @@ from dask_coded.fields import Field
 from dask_coded.graph._learned import Sized, bare, lengths_in
 from dask_coded.graph._tasks import weighted_sum
 from dask_coded.graph._unfit import Unfit
-from dask_coded.kernels import settled
+from dask_coded.kernels import settled, where_they_lie
 from dask_coded.typing import AnyArray, Array
 
 __all__ = [
@@ -100,10 +100,11 @@ def part_of_sum(arithmetic: Arithmetic, before: Any, *tiles: Any) -> Any:
     tiles = tuple(map(bare, tiles))
     half = len(tiles) // 2
     total = before
-    for a, b in zip(tiles[:half], tiles[half:], strict=True):
-        product = arithmetic.multiply(a, b)
-        total = product if total is None else arithmetic.add(total, product)
-    return total
+    with where_they_lie((before, *tiles), "a share"):
+        for a, b in zip(tiles[:half], tiles[half:], strict=True):
+            product = arithmetic.multiply(a, b)
+            total = product if total is None else arithmetic.add(total, product)
+        return total
 
 
 def result_of_share(arithmetic: Arithmetic, spare: bool, before: Any, *tiles: Any) -> Any:
@@ -124,6 +125,11 @@ def result_of_share(arithmetic: Arithmetic, spare: bool, before: Any, *tiles: An
     UnsupportedOperationError
         If the result is unfit, and is needed or waited for.
     """
+    with where_they_lie((before, *map(bare, tiles)), "a share"):
+        return _result_of_share(arithmetic, spare, before, *tiles)
+
+
+def _result_of_share(arithmetic: Arithmetic, spare: bool, before: Any, *tiles: Any) -> Any:
     if not spare:
         total = part_of_sum(arithmetic, before, *tiles)
         if isinstance(total, Unfit):
@@ -157,9 +163,9 @@ def mixed(weights: Array, *blocks: AnyArray, field: Field, dtype: str | None) ->
     dtype
         Of the product; None if it is that of the blocks.
     """
-    if dtype is not None:
-        blocks = tuple(_promoted(block, np.dtype(dtype)) for block in blocks)
-    with np.errstate(over="ignore", invalid="ignore"):
+    with where_they_lie(blocks, "a mixture"), np.errstate(over="ignore", invalid="ignore"):
+        if dtype is not None:
+            blocks = tuple(_promoted(block, np.dtype(dtype)) for block in blocks)
         return weighted_sum(weights, *blocks, field=field)
 
 
@@ -172,8 +178,9 @@ def _promoted(block: AnyArray, dtype: np.dtype[Any]) -> AnyArray:
 
 def checked_mixture(mixture: AnyArray) -> Any:
     """The mixture, or why it is unfit."""
-    if mixture.dtype.kind in "fc" and not np.isfinite(mixture).all():
-        return Unfit("it has NaN or infinity, which decoding would spread over other blocks")
+    with where_they_lie([mixture], "a look for infinities", mixture.size):
+        if mixture.dtype.kind in "fc" and not np.isfinite(mixture).all():
+            return Unfit("it has NaN or infinity, which decoding would spread over other blocks")
     return mixture
 
 

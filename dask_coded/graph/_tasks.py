@@ -27,7 +27,7 @@ from dask_coded.graph._padding import padded
 from dask_coded.graph._rounding import Verification
 from dask_coded.graph._unfit import Unfit
 from dask_coded.graph._verify import verified
-from dask_coded.kernels import combine, settled
+from dask_coded.kernels import combine, settled, where_they_lie
 from dask_coded.typing import AnyArray, Array
 
 __all__ = [
@@ -184,6 +184,18 @@ def weighted_sum(
     if isinstance(shape, LearnedShape):
         shape = shape.among(results)
     results = tuple(map(bare, results))
+    n_bytes = max((result.nbytes for result in results), default=0)
+    with where_they_lie(results, "a sum of results", n_bytes):
+        return _weighted_sum(weights, results, field, shape, dtype)
+
+
+def _weighted_sum(
+    weights: Array,
+    results: tuple[AnyArray, ...],
+    field: Field,
+    shape: Shape | None,
+    dtype: str | None,
+) -> AnyArray:
     if dtype is not None and np.dtype(dtype).kind in "iu":
         # Modulo a power of two a sum may be taken in its own dtype, and has to be if it is wider.
         results = tuple(_as_integers(result, dtype) for result in results)

@@ -12,6 +12,7 @@ from dask_coded.kernels._neighbors import candidate_products as candidate_produc
 from dask_coded.kernels._neighbors import fuse_distances as fuse_distances
 from dask_coded.kernels._neighbors import top_k as top_k
 from dask_coded.kernels._numpy import combine_numpy as _combine_numpy
+from dask_coded.kernels._places import where_they_lie as where_they_lie
 from dask_coded.kernels._warm_up import warm_up as warm_up
 from dask_coded.kernels.gpu._combine import combine_cupy as _combine_cupy
 from dask_coded.kernels.gpu._memory import device_memory as device_memory
@@ -29,6 +30,7 @@ __all__ = [
     "settled",
     "top_k",
     "warm_up",
+    "where_they_lie",
 ]
 
 register_backend("numpy", _combine_numpy)

@@ -10,6 +10,7 @@ that shall hold such arrays has to be able to import it.
 
 import functools
 import operator
+import threading
 from typing import Any
 
 import dask.array as da
@@ -26,8 +27,9 @@ from dask.sizeof import sizeof
 
 from dask_coded.kernels import Backend, register_backend, register_synchronizer
 from dask_coded.kernels._numpy import combine_numpy
+from dask_coded.kernels.gpu._device import shared_device
 
-__all__ = ["DeviceArray", "asarray", "asnumpy", "counts", "synchronize"]
+__all__ = ["Device", "DeviceArray", "asarray", "asnumpy", "counts", "synchronize"]
 
 
 class Counts:
@@ -42,6 +44,31 @@ class Counts:
 
 
 counts = Counts()
+
+
+class Device:
+    """A device, or the current one of this thread; a context in which it is that."""
+
+    _current = threading.local()
+
+    def __init__(self, number: int | None = None) -> None:
+        self.id = getattr(self._current, "id", 0) if number is None else number
+        self._before: list[int] = []
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Device) and other.id == self.id
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def __enter__(self) -> "Device":
+        self._before.append(Device().id)
+        self._current.id = self.id
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._current.id = self._before.pop()
+
 
 #: Functions of NumPy that CuPy has, and the arguments by name that its own take.
 FUNCTIONS = {
@@ -75,27 +102,37 @@ class DeviceArray:
 
     __array_priority__ = 100
     __module__ = "device_arrays"
-    device = "stand-in"
 
     def __init__(self, host: Any) -> None:
         if counts.absent:
             counts.refused += 1
             raise RuntimeError("cudaErrorNoDevice: no CUDA-capable device is detected")
-        self._host = np.asarray(host)
+        self._memory = np.asarray(host)
+        self.device = Device()
         counts.queued += 1
         self._ticket = counts.queued
 
-    shape = property(lambda self: self._host.shape)
-    dtype = property(lambda self: self._host.dtype)
-    ndim = property(lambda self: self._host.ndim)
-    size = property(lambda self: self._host.size)
-    nbytes = property(lambda self: self._host.nbytes)
-    strides = property(lambda self: self._host.strides)
-    flags = property(lambda self: self._host.flags)
-    itemsize = property(lambda self: self._host.itemsize)
-    T = property(lambda self: DeviceArray(self._host.T))
+    shape = property(lambda self: self._memory.shape)
+    dtype = property(lambda self: self._memory.dtype)
+    ndim = property(lambda self: self._memory.ndim)
+    size = property(lambda self: self._memory.size)
+    nbytes = property(lambda self: self._memory.nbytes)
+    strides = property(lambda self: self._memory.strides)
+    flags = property(lambda self: self._memory.flags)
+    itemsize = property(lambda self: self._memory.itemsize)
+    T = property(lambda self: self._same_ticket(self._memory.T))
     real = property(lambda self: DeviceArray(self._host.real))
     imag = property(lambda self: DeviceArray(self._host.imag))
+
+    @property
+    def _host(self) -> Any:
+        """What a call reads: of the current device only."""
+        if self.device != Device():
+            raise ValueError(
+                "Array device must be same as the current device: array device = "
+                f"{self.device.id} while current = {Device().id}"
+            )
+        return self._memory
 
     @property
     def ready(self) -> bool:
@@ -138,7 +175,7 @@ class DeviceArray:
     def get(self) -> Any:
         synchronize()
         counts.fetched += 1
-        return self._host.copy()
+        return self._memory.copy()
 
     def item(self) -> Any:
         return self.get().item()
@@ -159,7 +196,7 @@ class DeviceArray:
         return repr(self.get())
 
     def __len__(self) -> int:
-        return len(self._host)
+        return len(self._memory)
 
     def __iter__(self) -> Any:
         return (self[index] for index in range(len(self)))
@@ -170,7 +207,7 @@ class DeviceArray:
     # Elements and views
 
     def __getitem__(self, index: Any) -> Any:
-        return self._same_ticket(self._host[_host(index)])
+        return self._same_ticket(self._memory[_host(index)])
 
     def __setitem__(self, index: Any, value: Any) -> None:
         self._host[_host(index)] = _host(value)
@@ -178,9 +215,13 @@ class DeviceArray:
         self._ticket = counts.queued
 
     def _same_ticket(self, host: Any) -> Any:
-        made = DeviceArray(host)
-        if np.may_share_memory(made._host, self._host):
-            made._ticket = self._ticket
+        if not np.may_share_memory(host, self._memory):
+            # No view: a copy, which is made on the current device.
+            assert self._host is not None
+            return DeviceArray(host)
+        with self.device:
+            made = DeviceArray(host)
+        made._ticket = self._ticket
         return made
 
     def astype(self, dtype: Any, order: str = "K", copy: bool = True) -> Any:
@@ -189,22 +230,23 @@ class DeviceArray:
         return DeviceArray(self._host.astype(dtype, order=order))
 
     def view(self, dtype: Any = None) -> Any:
-        return self._same_ticket(self._host.view() if dtype is None else self._host.view(dtype))
+        return self._same_ticket(self._memory.view() if dtype is None else self._memory.view(dtype))
 
     def reshape(self, *shape: Any) -> Any:
-        return self._same_ticket(self._host.reshape(*shape))
+        return self._same_ticket(self._memory.reshape(*shape))
 
     def transpose(self, *axes: Any) -> Any:
-        return self._same_ticket(self._host.transpose(*axes))
+        return self._same_ticket(self._memory.transpose(*axes))
 
     def squeeze(self, axis: Any = None) -> Any:
-        return self._same_ticket(self._host.squeeze(axis))
+        return self._same_ticket(self._memory.squeeze(axis))
 
     def ravel(self, order: str = "C") -> Any:
-        return self._same_ticket(self._host.ravel(order))
+        return self._same_ticket(self._memory.ravel(order))
 
     def copy(self, order: str = "C") -> Any:
-        return DeviceArray(self._host.copy(order))
+        # From any device to the current one.
+        return DeviceArray(self._memory.copy(order))
 
     def conj(self) -> Any:
         return DeviceArray(self._host.conj())
@@ -288,6 +330,11 @@ def synchronize() -> None:
 
 def combine(weights: Any, blocks: Any, *, field: Any, out: Any) -> list[Any]:
     """The backend: computed by NumPy, where a device would."""
+    with shared_device([(f"block {n}", block) for n, block in enumerate(blocks)]):
+        return _combined(weights, blocks, field, out)
+
+
+def _combined(weights: Any, blocks: Any, field: Any, out: Any) -> list[Any]:
     hosts = [block._host for block in blocks]
     if out is None:
         return list(map(DeviceArray, combine_numpy(weights, hosts, field=field, out=None)))

@@ -7,7 +7,9 @@ GPU the same tests run over CuPy.
 import importlib
 import itertools
 import pickle
+import sys
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import dask
@@ -30,7 +32,12 @@ from dask_coded.array import (
 )
 from dask_coded.cluster import ShareCancelled, _slices, sliced_adjoint, sliced_matmul
 from dask_coded.codes import MDS, FlexibleCSA, Polynomial
-from dask_coded.errors import UnsupportedDtypeError, UnsupportedOperationError
+from dask_coded.errors import (
+    DeviceError,
+    DeviceMemoryError,
+    UnsupportedDtypeError,
+    UnsupportedOperationError,
+)
 from dask_coded.fields import COMPLEX, PAIRED, REAL
 from dask_coded.graph import GroupSpec, carried_task, combination, combine_results, mixed, spec_of
 from dask_coded.kernels import combine, settled
@@ -343,6 +350,92 @@ def test_batches_decode_on_the_device(device: Library) -> None:
     for lazy, (x, y) in zip(made, hosts, strict=True):
         for lost in range(6):
             check(device, lossy(lazy, {lost}), x @ y, scale=1e4)
+
+
+# Several devices in one process
+
+
+def check_elsewhere(lazy: da.Array, expected: Any) -> None:
+    """The chunks one by one: Dask would join them on the current device."""
+    cuts = [np.cumsum((0, *sizes)) for sizes in lazy.chunks]
+    for place in itertools.product(*(range(len(sizes)) for sizes in lazy.chunks)):
+        chunk = dask.get(dict(lazy.__dask_graph__()), (lazy.name, *place))
+        assert type(chunk) is device_arrays.DeviceArray
+        assert chunk.device.id == 1
+        where = tuple(slice(*cut[i : i + 2]) for i, cut in zip(place, cuts, strict=True))
+        close(chunk.get(), expected[where], scale=10)
+
+
+def put(host: Any, rows: tuple[int, ...], columns: tuple[int, ...]) -> da.Array:
+    """Chunk by chunk: Dask's own slices are copies on the current device."""
+    row, column = (np.cumsum((0, *sizes)) for sizes in (rows, columns))
+    return da.block(
+        [
+            [
+                da.from_array(device_arrays.asarray(host[top:bottom, left:right]), chunks=-1)
+                for left, right in itertools.pairwise(column)
+            ]
+            for top, bottom in itertools.pairwise(row)
+        ]
+    )
+
+
+@pytest.mark.parametrize("field", [REAL, PAIRED], ids=lambda field: field.name)
+def test_products_run_on_the_device_of_their_chunks(field: Any) -> None:
+    a, b, y = values((19, 8), "float64"), values((8, 7), "float64"), values((19, 2), "float64")
+    code = MDS(6, k=4, field=field)
+    # Graphs are made there, as are Dask's metas. Nothing is computed yet.
+    with device_arrays.Device(1):
+        # Five uneven chunks of rows: padding, void shares and outputs that are cut back.
+        x, z = put(a, (4, 4, 4, 4, 3), (3, 5)), put(b, (3, 5), (7,))
+        lazy = coded_matmul(x, z, code=code)
+        with optimize(parity=1):
+            (rewritten,) = dask.optimize(x @ z)
+        encoded = encode(put(a, (5, 5, 5, 4), (8,)), code=code)
+    encoded = encoded.persist(scheduler="sync")
+    with device_arrays.Device(1):
+        forth = encoded @ device_arrays.asarray(b)
+        back = encoded.H @ device_arrays.asarray(y)
+    for lost in ({0, 1}, {3, 5}):
+        check_elsewhere(lossy(lazy, lost), a @ b)
+    check_elsewhere(lossy(rewritten, {1}), a @ b)
+    check_elsewhere(lossy(forth, {1}), a @ b)
+    check_elsewhere(back, a.T @ y)
+
+
+def test_operands_on_two_devices_are_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = device_arrays.asarray(np.eye(4))
+    with device_arrays.Device(1):
+        there = device_arrays.asarray(np.eye(4))
+    for deed in (
+        lambda: sliced_matmul(here, there),
+        lambda: sliced_adjoint(here, there),
+        lambda: combine_results(np.ones(2), here, there),
+        lambda: mixed(np.ones(2), here, there, field=REAL, dtype="float64"),
+    ):
+        with pytest.raises(DeviceError, match=r"is on device 0, .* on device 1"):
+            deed()
+    monkeypatch.setattr(_slices, "cancelled_check", lambda: lambda: False)
+    monkeypatch.setattr(_slices, "_FIRST_FLOP_ON_DEVICE", 1.0)
+    for product in (sliced_matmul(there, there), sliced_adjoint(there, there)):
+        assert product.device.id == 1
+        close(product.get(), np.eye(4))
+
+
+def test_a_product_that_does_not_fit_its_device_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> Any:
+        raise MemoryError("out of memory allocating 128 bytes")
+
+    cupy = SimpleNamespace(
+        cuda=SimpleNamespace(runtime=SimpleNamespace(memGetInfo=lambda: (2**20, 2**30))),
+        get_default_memory_pool=lambda: SimpleNamespace(free_bytes=lambda: 0),
+    )
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    monkeypatch.setattr(device_arrays.DeviceArray, "__matmul__", full)
+    array = device_arrays.asarray(np.zeros((512, 256)))
+    for product in (lambda: sliced_matmul(array.T, array), lambda: sliced_adjoint(array, array)):
+        with pytest.raises(DeviceMemoryError, match=r"a product needs 0\.5 MiB"):
+            product()
 
 
 # Waiting
