@@ -9,10 +9,11 @@ import numpy as np
 from dask.base import tokenize
 from dask.utils import parse_bytes
 
+from dask_coded.array._accuracy import Accuracy
 from dask_coded.array._chunks import as_dask, chunk_library
 from dask_coded.array._client import current_client, refuse_expressions, worker_count
 from dask_coded.array._encoded import EncodedArray
-from dask_coded.array._plan import default_tolerance, linear_code, shortened
+from dask_coded.array._plan import default_tolerance, group_sizes, linear_code, shortened
 from dask_coded.array._stripes import EncodedRows, Stripe
 from dask_coded.codes import AbstractLinearCode
 from dask_coded.errors import BlockShapeError, ParameterError, UnsupportedDtypeError
@@ -144,12 +145,14 @@ def _encoded(
     tolerance: float,
 ) -> EncodedRows:
     n_rows, columns = a.shape
+    blocks, reason = 1, "asked for"
     if code is None:
-        k = _USUAL_BLOCKS if workers is None else max(1, workers - parity)
-        code, _ = linear_code(min(k, n_rows), parity, a.dtype, paired=True)
+        blocks = min(_USUAL_BLOCKS if workers is None else max(1, workers - parity), n_rows)
+        code, reason = _default_code(blocks, parity, a.dtype, tolerance)
     tile_bytes = parse_bytes(dask.config.get("array.chunk-size"))
     most_rows = max(1, tile_bytes // (columns * a.dtype.itemsize))
-    n_stripes = math.ceil(n_rows / (code.k * most_rows))
+    # Where stripes have fewer blocks there are more of them.
+    n_stripes = math.ceil(max(n_rows / most_rows, blocks) / code.k)
     sizes = _even(n_rows, min(n_stripes * code.k, n_rows))
     # By tasks: Dask's peer-to-peer rechunk begins anew, and waits, when a worker is lost.
     a = a.rechunk({0: sizes, 1: (columns,)}, method="tasks")
@@ -179,7 +182,24 @@ def _encoded(
         )
         stripes.append(stripe)
     graph = layered(name, tasks, [a])
-    return EncodedRows(name, graph, tuple(stripes), columns, a._meta, tolerance)
+    return EncodedRows(name, graph, tuple(stripes), columns, a._meta, tolerance, reason=reason)
+
+
+def _default_code(
+    blocks: int, parity: int, dtype: Any, tolerance: float
+) -> tuple[AbstractLinearCode, str]:
+    """The code of as many blocks as bears its losses within the tolerance, and why.
+
+    What costs least is known here: all workers hold a share, whatever is multiplied later.
+    """
+    accuracy = Accuracy(dtype, tolerance)
+    for k in group_sizes(blocks, blocks):
+        code, why = linear_code(k, parity, dtype, paired=True)
+        if k == 1 or accuracy.admits(code, parity):
+            break
+    note = accuracy.note()
+    reason = f"{code.k} blocks and {parity} parity; {why}"
+    return code, f"{reason}; {note}" if note else reason
 
 
 def _even(total: int, parts: int) -> tuple[int, ...]:

@@ -102,7 +102,8 @@ class EncodedArray(DaskMethodsMixin):  # type: ignore[misc]
         axis = "columns" if self.flipped else "rows"
         return (
             f"EncodedArray<{self.shape}, {self.dtype}, {axis} in {len(self.stripes)} stripes of "
-            f"{code!r}: any {code.recovery_threshold} of {code.n_shares} shares suffice>"
+            f"{code!r}: any {code.recovery_threshold} of {code.n_shares} shares suffice; "
+            f"{self.rows.reason}>"
         )
 
     # A Dask collection of tiles

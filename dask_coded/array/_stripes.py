@@ -85,6 +85,8 @@ class EncodedRows:
     tolerance: float
     verify: Verification | None = None
     """How products deal with wrong results; the graph then has the lengths of all rows, too."""
+    reason: str = ""
+    """Why it is encoded by this code."""
 
     @property
     def dtype(self) -> np.dtype[Any]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import dask_coded.array._batch_plan as batch_planning
-from dask_coded.array import plan_matmul, plan_matmul_batch
+from dask_coded.array import encode, plan_matmul, plan_matmul_batch
 from dask_coded.array._accuracy import Accuracy, worst_amplification
 from dask_coded.array._cost import cheapest
 from dask_coded.array._plan import choose_code
@@ -205,3 +205,23 @@ def test_a_product_alone_may_be_cut_on_both_sides() -> None:
     numbers = 4000**2
     assert costs[0] == pytest.approx(4000 * numbers * 1.5 + 32 * numbers * (3 + 1.5))
     assert costs[1] == pytest.approx(4000 * numbers * 18 / 16 + 32 * numbers * (2 + 4))
+
+
+def test_an_encoded_matrix_bears_its_losses_and_says_why() -> None:
+    x = np.random.default_rng(0).normal(size=(96, 5))
+    whole, tight, copies = (
+        encode(x, parity=2, tolerance=tolerance) for tolerance in (None, 1e-14, 3e-16)
+    )
+    assert whole.code.k == 8
+    assert "8 blocks and 2 parity; complex random parity" in repr(whole)
+    assert "left out" not in repr(whole)
+    assert isinstance(tight.code, MDS)
+    assert 1 < tight.code.k < 8
+    assert amplified(tight.code, 2) * np.finfo("f8").eps <= 1e-14
+    assert "left out, as decoding may amplify rounding by more than 45: MDS of 10" in repr(tight)
+    assert copies.code == Replication(3, 1)
+    for encoded in (tight, copies):
+        # Tiles are no larger than those of one stripe of as many blocks as there are places.
+        assert max(encoded.rows.row_chunks) <= 12
+        np.testing.assert_allclose((encoded @ np.ones(5)).compute(scheduler="sync"), x.sum(axis=1))
+    assert "asked for" in repr(encode(x, code=MDS(6, k=4)))
