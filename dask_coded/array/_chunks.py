@@ -21,7 +21,11 @@ workers have a GPU, these declare it, and whoever makes device chunks demands it
 
 All tasks of a group then stay on such workers, decoding and repair included. Without resources
 Dask places device chunks on workers that cannot hold them: the share is lost, and when too many
-are, CuPy's own error is raised.
+are, CuPy's own error is raised (a DeviceError for operands that were in the client's memory).
+
+Such operands are sent with the graph: each is copied to the host once, when the graph is submitted,
+and not before. A large one, or one that is used often, is better made on the workers, by
+``map_blocks`` as above or by ``client.scatter``.
 """
 
 from typing import Any

@@ -11,6 +11,8 @@ from uuid import uuid4
 from dask._task_spec import Task
 from dask.typing import Key
 
+from dask_coded.errors import DeviceError
+from dask_coded.kernels import device_memory
 from dask_coded.typing import AnyArray
 
 __all__ = ["Carried", "carried", "carried_task"]
@@ -34,10 +36,27 @@ class Carried:
         self._token = uuid4().hex
 
     def get(self) -> AnyArray:
-        """The array, on the device of this process."""
+        """The array, on the device of this process.
+
+        Raises
+        ------
+        DeviceError
+            If there is none.
+        DeviceMemoryError
+            If it has too little memory.
+        """
         if self._pickled is None:
             return self._array
-        return pickle.loads(self._pickled)
+        try:
+            with device_memory("an operand", len(self._pickled)):
+                return pickle.loads(self._pickled)
+        except (ImportError, RuntimeError) as error:
+            raise DeviceError(
+                "an operand of a device was sent to a process that cannot hold it: "
+                f"{type(error).__name__}: {error}. Where only some workers have a GPU, start these "
+                'with --resources "GPU=1", and make and compute the product inside '
+                'dask.annotate(resources={"GPU": 1})'
+            ) from error
 
     def __dask_tokenize__(self) -> str:
         return self._token

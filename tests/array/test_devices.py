@@ -324,6 +324,8 @@ def test_an_array_in_a_graph_leaves_it_where_it_is_read() -> None:
     device_arrays.counts.absent = True
     try:
         passed_on = pickle.dumps(pickle.loads(sent))
+        with pytest.raises(DeviceError, match=r"no CUDA-capable device.*resources=\{"):
+            pickle.loads(passed_on)({})
     finally:
         device_arrays.counts.absent = False
     close(pickle.loads(passed_on)({}).get(), array.get())

@@ -22,6 +22,7 @@ from distributed.utils_test import gen_cluster
 from dask_coded.array import coded_matmul, coded_matmul_batch, encode, optimize
 from dask_coded.cluster._placement import unequipped
 from dask_coded.cluster._scheduler_state import SchedulerState
+from dask_coded.errors import DeviceError
 from dask_coded.testing import EmulatedCluster, assert_clean
 
 MODULE = Path(__file__).parents[1] / "array" / "device_arrays.py"
@@ -235,3 +236,11 @@ def test_without_resources_the_error_says_what_is_missing() -> None:
         product = coded_matmul(on_device(A, (40, 30)), on_device(B, (30, 20)), parity=1)
         with pytest.raises(RuntimeError, match="no CUDA-capable device"):
             product.compute()
+
+
+def test_operands_in_memory_need_a_device_where_they_are_read() -> None:
+    with device_cluster(3) as (cluster, client):
+        mix(cluster, client, without=list(cluster.workers))
+        operands = [device_arrays.asarray(x) for x in (A, B)]
+        with pytest.raises(DeviceError, match="an operand of a device was sent to a process"):
+            coded_matmul(*operands).compute()
