@@ -1,6 +1,7 @@
 """What a CUDA compiler says of the kernels, with no GPU and no driver: they compile, spill nothing,
 leave room for enough threads, and take their argument as the host lays it out."""
 
+import re
 from typing import Any
 
 import numpy as np
@@ -37,37 +38,49 @@ def every_arithmetic(k: int, r: int) -> list[tuple[str, Arithmetic, Any, Any]]:
     masked = weights.copy()
     masked[0, -1] = 0
     kinds: list[tuple[str, Arithmetic, Any, Any]] = []
+    half, single, double = (np.dtype(name) for name in ("f2", "f4", "f8"))
     for wide in (False, True):
         real, label = floating(weights, False, wide), "f8" if wide else "f4"
-        for name in ("f2", "f4", "f8")[wide:]:
-            kinds.append((f"{name} in {label}", real, np.dtype(name), np.dtype(name)))
-        if not wide:
-            kinds.append(("f2 into f4", real, np.dtype("f2"), np.dtype("f4")))
+        for dtype in (half, single, double) if wide else (half, single):
+            kinds.append((f"{dtype.str[1:]} in {label}", real, dtype, dtype))
+        kinds.append((f"f2 into f4 in {label}", real, half, single))
         kinds.append((f"bf16 in {label}", real, Brain, Brain))
-        out = np.dtype("c16" if wide else "c8")
-        kinds.append((f"{out} scaled", floating(weights, True, wide), out, out))
-        kinds.append((f"{out} turned", floating(turned, True, wide), out, out))
-    kinds = [kind for kind in kinds if kind[0] != "f8 in f4"]
-    kinds.append(("f4 masked", floating(masked, False, False), np.dtype("f4"), np.dtype("f4")))
-    kinds.append(("f2 in f8", floating(weights, False, True), np.dtype("f2"), np.dtype("f2")))
-    real_in = floating(turned, False, False), np.dtype("f4"), np.dtype("c8")
-    kinds.append(("f4 turned into c8", *real_in))
+        kinds.append((f"bf16 into f4 in {label}", real, Brain, single))
+        for out in (np.dtype("c8"), np.dtype("c16")) if wide else (np.dtype("c8"),):
+            # Real weights on complex data, and real data into complex outputs.
+            scaled = floating(weights, True, wide)
+            kinds.append((f"{out} scaled in {label}", scaled, out, out))
+            turning = floating(turned, True, wide)
+            kinds.append((f"{out} turned in {label}", turning, out, out))
+            for taken in (half, single) if out.itemsize == 8 else (double,):
+                name = f"{taken.str[1:]} into {out}"
+                kinds.append((f"{name} scaled in {label}", scaled, taken, out))
+                kinds.append((f"{name} turned in {label}", turning, taken, out))
+        kinds.append((f"f4 masked in {label}", floating(masked, False, wide), single, single))
     for name in ("?", "u1", "u2", "u4", "u8"):
         dtype = np.dtype(name)
         kinds.append((f"integer {name}", wrapping(np.ones((r, k)), dtype), dtype, dtype))
     ones = np.ones((r, k), int)
-    for p, names in (
-        (2**31 - 1, ("u4", "u8")),
-        (2**61 - 1, ("u8",)),
-        (2**64 - 2**32 + 1, ("u8",)),
-    ):
-        for name in names:
-            kinds.append((f"modulo {p} {name}", modular(ones, p), np.dtype(name), np.dtype(name)))
+    four, eight = np.dtype("u4"), np.dtype("u8")
+    # What take four bytes give eight unless told otherwise, and the other way round.
+    for taken, made in ((four, four), (four, eight), (eight, four), (eight, eight)):
+        arithmetic = modular(ones, 2**31 - 1)
+        label = f"modulo 2^31-1 {taken.str[1:]} into {made.str[1:]}"
+        kinds.append((label, arithmetic, taken, made))
+    kinds.append(("modulo 2^61-1", modular(ones, 2**61 - 1), eight, eight))
+    kinds.append(("goldilocks", modular(ones, 2**64 - 2**32 + 1), eight, eight))
     return kinds
 
 
 def combining(
-    k: int, arithmetic: Arithmetic, taken: Any, made: Any, *, dims: int = 0, limit: int = LARGE
+    k: int,
+    arithmetic: Arithmetic,
+    taken: Any,
+    made: Any,
+    *,
+    dims: int = 0,
+    limit: int = LARGE,
+    offset: int = 0,
 ) -> list[Specialization]:
     """The kernels of all passes of one sum."""
     kernels = []
@@ -75,7 +88,7 @@ def combining(
         part = arithmetic._replace(weights=arithmetic.weights[rows])
         arrays = k + len(part.weights)
         steps = [8] * (arrays * dims)
-        geometry = Geometry([0] * arrays, (5,) * max(dims, 1), steps)
+        geometry = Geometry([offset] * arrays, (5,) * max(dims, 1), steps)
         launch = plan(part, geometry, (taken, made), 0, limit)
         if launch is None:
             assert dims
@@ -96,13 +109,21 @@ def check(kernel: Specialization, *, registers: int = MOST_REGISTERS, arch: int 
     assert found.shared <= 48 * 1024
 
 
+LABELS = [label for label, *_ in every_arithmetic(1, 1)]
 SIZES = [(4, 1), (8, 2), (16, 4), (32, 8), (64, 16)]
+#: What runs each time: every arithmetic in one size, every size in one arithmetic.
+USUAL = [(16, 4, label) for label in LABELS] + [(k, r, "f4 in f4") for k, r in SIZES]
 EVERY = [
-    pytest.param(k, r, label, id=f"{k}-{r}-{label}")
+    pytest.param(
+        k,
+        r,
+        label,
+        marks=[] if (k, r, label) in USUAL else [pytest.mark.slow],
+        id=f"{k}-{r}-{label}",
+    )
     for k, r in SIZES
-    for label, *_ in every_arithmetic(1, 1)
+    for label in LABELS
 ]
-USUAL = [(16, 4, "f4 in f4"), (16, 4, f"modulo {2**64 - 2**32 + 1} u8")]
 
 
 def one(k: int, r: int, label: str) -> tuple[Arithmetic, Any, Any]:
@@ -111,21 +132,24 @@ def one(k: int, r: int, label: str) -> tuple[Arithmetic, Any, Any]:
     )
 
 
-@pytest.mark.parametrize(("k", "r", "label"), USUAL)
-def test_sums_in_use(k: int, r: int, label: str) -> None:
-    for kernel in combining(k, *one(k, r, label)):
-        check(kernel)
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(("k", "r", "label"), EVERY)
 def test_every_sum(k: int, r: int, label: str) -> None:
     for kernel in combining(k, *one(k, r, label)):
         check(kernel)
 
 
+@pytest.mark.parametrize(
+    ("label", "offset"),
+    [("f4 in f4", 4), ("f4 in f4", 8), ("f2 in f4", 2), ("integer u1", 1), ("f8 in f8", 8)],
+)
+def test_contiguous_blocks_off_the_grain(label: str, offset: int) -> None:
+    for kernel in combining(16, *one(16, 4, label), offset=offset):
+        assert dict(kernel.defines)["WIDTH"] < 4
+        check(kernel)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("label", ["f4 in f4", "complex128 turned", f"modulo {2**61 - 1} u8"])
+@pytest.mark.parametrize("label", ["f4 in f4", "complex128 turned in f8", "modulo 2^61-1"])
 @pytest.mark.parametrize(("k", "r"), [(2, 9), (16, 70), (70, 3), (5, 1)])
 @pytest.mark.parametrize("dims", [0, 2, 4])
 @pytest.mark.parametrize("limit", [LARGE, SMALL])
@@ -137,44 +161,89 @@ def test_every_shape_of_the_source(label: str, k: int, r: int, dims: int, limit:
         check(kernel, registers=255 if dims else MOST_REGISTERS)
 
 
+FLOATS = [np.dtype("f2"), Brain, np.dtype("f4"), np.dtype("f8")]
+INT, LONG = np.dtype("i4"), np.dtype("i8")
 NEIGHBORS = [
     *[
-        candidates_kernel(np.dtype(name), np.dtype(rows), width, squared)
-        for name, width in (("f2", 8), ("f4", 4), ("f8", 2), ("f4", 1))
-        for rows, squared in (("i4", True), ("i8", False))
+        candidates_kernel(dtype, rows, width, squared)
+        for dtype in FLOATS
+        for width in (16 // dtype.itemsize, 1)
+        for rows, squared in ((INT, True), (LONG, False))
     ],
-    *[
-        fuse_kernel(n, np.dtype(name), np.dtype("i8"))
-        for n in (0, 1, 15, 64)
-        for name in ("f4", "f8")
-    ],
-    *[top_k_kernel(np.dtype(name), k) for name in ("f2", "f4", "f8") for k in (1, 100, 2048)],
+    *[fuse_kernel(n, dtype, LONG) for n in (0, 1, 15, 64) for dtype in FLOATS],
+    *[fuse_kernel(3, dtype, INT) for dtype in FLOATS],
+    *[top_k_kernel(dtype, k) for dtype in FLOATS for k in (1, 100, 2048)],
 ]
 
 
-@pytest.mark.parametrize(
-    "kernel",
-    [
-        pytest.param(
-            kernel,
-            id=f"{kernel.kernel}-{number}",
-            marks=[] if number in (0, 17) else [pytest.mark.slow],
-        )
-        for number, kernel in enumerate(NEIGHBORS)
-    ],
-)
-def test_kernels_of_neighbor_search(kernel: Specialization) -> None:
-    check(kernel)
+@pytest.mark.parametrize("number", range(len(NEIGHBORS)))
+def test_kernels_of_neighbor_search(number: int) -> None:
+    check(NEIGHBORS[number])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("arch", [75, 80, 89, 100])
 def test_other_devices(arch: int) -> None:
     """From Turing to Blackwell; registers are counted where they limit, the rest compiles."""
-    for label in ("f4 in f4", "bf16 in f4", f"modulo {2**31 - 1} u4"):
+    for label in ("f4 in f4", "bf16 in f4", "modulo 2^31-1 u4 into u4"):
         for kernel in combining(16, *one(16, 4, label)):
             check(kernel, arch=arch)
     check(top_k_kernel(np.dtype("f4"), 100), arch=arch)
+
+
+def offsets_of(source: str, kernel: Specialization) -> list[int]:
+    """Where the device finds each field, from what it would store of a null pointer's members."""
+    members = [
+        f"modulus.{name}" if name in ("p", "inverse") else name
+        for name in kernel.arguments.names or ()
+    ]
+    stores = "".join(
+        f"  to[{number}] = (u64)&((Arguments*)0)->{member};\n"
+        for number, member in enumerate(members)
+    )
+    compiler = cuda_compiler()
+    assert compiler is not None
+    ptx = compiler.ptx(f'{source}\nextern "C" __global__ void layout(u64* to) {{\n{stores}}}\n')
+    body = re.search(r"\.entry layout\((.*?)\n}", ptx, re.DOTALL)
+    assert body is not None
+    values = dict(re.findall(r"mov\.[bu]64\s+(%\w+), (\d+);", body[1]))
+    stored = re.findall(r"st(?:\.\w+)+\s+\[%\w+(?:\+(\d+))?\], (%?\w+);", body[1])
+    found = {int(at or 0) // 8: int(values.get(value, value)) for at, value in stored}
+    return [found[number] for number in range(len(members))]
+
+
+LAID_OUT = [
+    *[
+        kernel
+        for k, r, label, dims in (
+            (4, 1, "f4 in f4", 0),
+            (3, 2, "complex64 turned in f4", 2),
+            (3, 1, "modulo 2^61-1", 1),
+            (70, 1, "f8 in f8", 0),
+        )
+        for kernel in combining(k, *one(k, r, label), dims=dims)
+    ],
+    *NEIGHBORS[:1],
+    fuse_kernel(0, np.dtype("f4"), LONG),
+    fuse_kernel(3, np.dtype("f4"), INT),
+    top_k_kernel(np.dtype("f8"), 5),
+]
+
+
+@pytest.mark.parametrize("number", range(len(LAID_OUT)))
+def test_every_field_lies_where_the_host_puts_it(number: int) -> None:
+    kernel = LAID_OUT[number]
+    fields = kernel.arguments.fields
+    assert fields is not None
+    assert offsets_of(kernel.source(), kernel) == [offset for _, offset in fields.values()]
+
+
+def test_fields_of_one_size_in_another_order_are_seen() -> None:
+    kernel = top_k_kernel(np.dtype("f8"), 5)
+    source = kernel.source()
+    assert source.count("i64 n_rows, n_columns, step") == 1
+    broken = source.replace("i64 n_rows, n_columns, step", "i64 n_columns, n_rows, step")
+    assert offsets_of(broken, kernel) != offsets_of(source, kernel)
 
 
 def test_an_argument_laid_out_otherwise_does_not_compile() -> None:

@@ -64,13 +64,7 @@ template <typename S> struct Scaled {
   static __device__ __forceinline__ void settle(Sum&, const Modulus&) {}
   static __device__ __forceinline__ void clear(Sum& sum) { sum.re = 0; sum.im = 0; }
   template <typename In>
-  static __device__ __forceinline__ Complex<S> taken(In x, const Modulus&, bool&)
-  {
-    Complex<S> wide;
-    wide.re = (S)widened(x);
-    wide.im = 0;
-    return wide;
-  }
+  static __device__ __forceinline__ S taken(In x, const Modulus&, bool&) { return (S)widened(x); }
   template <typename P>
   static __device__ __forceinline__ Complex<S> taken(Complex<P> x, const Modulus&, bool&)
   {
@@ -78,6 +72,10 @@ template <typename S> struct Scaled {
     wide.re = (S)x.re;
     wide.im = (S)x.im;
     return wide;
+  }
+  static __device__ __forceinline__ void add(Sum& sum, Weight w, S x)
+  {
+    sum.re = fma(w, x, sum.re);
   }
   static __device__ __forceinline__ void add(Sum& sum, Weight w, Complex<S> x)
   {

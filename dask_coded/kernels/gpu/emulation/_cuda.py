@@ -49,15 +49,15 @@ class AbstractCudaCompiler(ABC):
         EmulationError
             If it does not compile; the message holds what the compiler said.
         """
-        return _read(self._resources(source, architecture), self._ptx(source, architecture))
+        return _read(*self._both(source, architecture))
 
     @abstractmethod
-    def _resources(self, source: str, architecture: int) -> str:
-        """What ptxas says when asked to be verbose."""
+    def ptx(self, source: str, architecture: int = 90) -> str:
+        """PTX of the source, with the error of :meth:`compiled`."""
 
     @abstractmethod
-    def _ptx(self, source: str, architecture: int) -> str:
-        """PTX of the source."""
+    def _both(self, source: str, architecture: int) -> tuple[str, str]:
+        """What ptxas says when asked to be verbose, and the PTX, of one compilation."""
 
 
 @cache
@@ -95,16 +95,15 @@ class _Nvrtc(AbstractCudaCompiler):
         self.name = f"NVRTC {major.value}.{minor.value}"
         self._library = library
 
-    def _resources(self, source: str, architecture: int) -> str:
+    def _both(self, source: str, architecture: int) -> tuple[str, str]:
         options = (f"--gpu-architecture=sm_{architecture}", "--ptxas-options=-v")
-        log, _ = self._compile(source, options, "")
-        return log
+        return self._compile(source, options)
 
-    def _ptx(self, source: str, architecture: int) -> str:
-        return self._compile(source, (f"--gpu-architecture=compute_{architecture}",), "PTX")[1]
+    def ptx(self, source: str, architecture: int = 90) -> str:
+        return self._compile(source, (f"--gpu-architecture=compute_{architecture}",))[1]
 
-    def _compile(self, source: str, options: tuple[str, ...], wanted: str) -> tuple[str, str]:
-        """The log, and what is wanted of the result."""
+    def _compile(self, source: str, options: tuple[str, ...]) -> tuple[str, str]:
+        """The log and the PTX."""
         library, program = self._library, ctypes.c_void_p()
         library.nvrtcCreateProgram(
             ctypes.byref(program), source.encode(), b"kernel.cu", 0, None, None
@@ -117,7 +116,7 @@ class _Nvrtc(AbstractCudaCompiler):
             log = self._text(program, "ProgramLog")
             if status:
                 raise EmulationError(f"{self.name} does not compile a kernel: {log}")
-            return log, self._text(program, wanted) if wanted else ""
+            return log, self._text(program, "PTX")
         finally:
             library.nvrtcDestroyProgram(ctypes.byref(program))
 
@@ -136,26 +135,27 @@ class _Nvcc(AbstractCudaCompiler):
         self.name = f"nvcc {version[1] if version else path}"
         self._path = path
 
-    def _resources(self, source: str, architecture: int) -> str:
-        options = ["-cubin", f"-arch=sm_{architecture}", "-Xptxas", "-v"]
-        return self._compile(source, options)[0]
+    def _both(self, source: str, architecture: int) -> tuple[str, str]:
+        options = ["-cubin", f"-arch=sm_{architecture}", "-Xptxas", "-v", "--keep"]
+        return self._compile(source, options)
 
-    def _ptx(self, source: str, architecture: int) -> str:
+    def ptx(self, source: str, architecture: int = 90) -> str:
         return self._compile(source, ["-ptx", f"-arch=compute_{architecture}"])[1]
 
     def _compile(self, source: str, options: list[str]) -> tuple[str, str]:
+        """The log and the PTX, which nvcc writes on its way to machine code too."""
         with tempfile.TemporaryDirectory(prefix="dask-coded-nvcc-") as folder:
-            text, made = Path(folder, "kernel.cu"), Path(folder, "kernel.out")
-            text.write_text(source, encoding="utf-8")
+            Path(folder, "kernel.cu").write_text(source, encoding="utf-8")
             run = subprocess.run(
-                [self._path, *OPTIONS, *options, "-o", str(made), str(text)],
+                [self._path, *OPTIONS, *options, "kernel.cu"],
+                cwd=folder,
                 capture_output=True,
                 text=True,
                 check=False,
             )
             if run.returncode:
                 raise EmulationError(f"{self.name} does not compile a kernel: {run.stderr}")
-            return run.stderr, made.read_text(encoding="utf-8", errors="replace")
+            return run.stderr, Path(folder, "kernel.ptx").read_text(encoding="utf-8")
 
 
 def _read(resources: str, ptx: str) -> Compiled:
