@@ -206,7 +206,7 @@ def offsets_of(source: str, kernel: Specialization) -> list[int]:
     ptx = compiler.ptx(f'{source}\nextern "C" __global__ void layout(u64* to) {{\n{stores}}}\n')
     body = re.search(r"\.entry layout\((.*?)\n}", ptx, re.DOTALL)
     assert body is not None
-    values = dict(re.findall(r"mov\.[bu]64\s+(%\w+), (\d+);", body[1]))
+    values = dict(re.findall(r"mov\.\w+\s+(%\w+), (\d+);", body[1]))
     stored = re.findall(r"st(?:\.\w+)+\s+\[%\w+(?:\+(\d+))?\], (%?\w+);", body[1])
     found = {int(at or 0) // 8: int(values.get(value, value)) for at, value in stored}
     return [found[number] for number in range(len(members))]
