@@ -12,10 +12,11 @@ from distributed.scheduler import heartbeat_interval
 
 from dask_coded.cluster._cancel import let_cancel
 from dask_coded.cluster._cohorts import Cohorts
+from dask_coded.cluster._deal import deal
 from dask_coded.cluster._group import Group, Health, addresses
 from dask_coded.cluster._isolation import Isolation
 from dask_coded.cluster._memory import keep_at_home
-from dask_coded.cluster._placement import acquainted, decode_worker, homes, spread, unequipped
+from dask_coded.cluster._placement import acquainted, decode_worker, unequipped
 from dask_coded.cluster._policy import Decision, GroupView, Policy
 from dask_coded.cluster._record import History, entry_of, tell_cost, wrong_event
 from dask_coded.cluster._rescue import downstream, rerun, upstream
@@ -135,28 +136,8 @@ class Conductor:
             fresh[spec.group] = group
             self.state.cut_parity(key)
         for group in fresh.values():
-            self._place(group)
+            self._offset += deal(self.state, group, self._suspects, self._offset)
             self.note(group)
-
-    def _place(self, group: Group) -> None:
-        shares = {
-            share: ts
-            for share, key in enumerate(group.current_keys)
-            if (ts := self.state.task(key)) is not None and ts.state == "released"
-        }
-        self.state.lower_priority(
-            ts.key for ts in shares.values() if ts.key not in group.output_of and not ts.dependents
-        )
-        at_home = homes(shares, self._suspects)
-        for share, workers in at_home.items():
-            self.state.restrict(shares[share].key, workers)
-        code = group.spec.code
-        placed = spread(self.scheduler, code, shares, at_home, self._suspects, self._offset)
-        for key, worker in placed.items():
-            self.state.restrict(key, (worker,))
-        ours = {ts.key for ts in shares.values()}
-        self.state.put_behind(ours, placed.keys() - ours)
-        self._offset += sum(ts.key in placed for ts in shares.values()) or 1
 
     def _end(self, group: Group) -> None:
         """No output is known any more: remove what only the group knew of."""
