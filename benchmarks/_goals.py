@@ -55,6 +55,10 @@ class Goals:
         """`value` should reach `goal`."""
         self._rows.append((name, value, f">= {goal:.4g}{unit}", bool(value >= goal)))
 
+    def note(self, table: str, **numbers: Any) -> None:
+        """One more row of a table without goals."""
+        self.raw.setdefault(table, []).append(numbers)
+
     def print(self) -> None:
         """The table."""
         width = max((len(row[0]) for row in self._rows), default=0)

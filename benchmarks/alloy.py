@@ -29,7 +29,7 @@ from typing import Any
 
 import dask.array as da
 import numpy as np
-from _goals import machine, options, quantiles
+from _goals import Goals, machine, options, quantiles
 from _threshold import largest_undecodable
 from distributed import Client, as_completed
 from tqdm import tqdm
@@ -73,7 +73,7 @@ def splits(code: AbstractCode) -> tuple[int, int, int]:
     return m, p, n
 
 
-def thresholds(codes: dict[str, AbstractCode], tries: int) -> None:
+def thresholds(codes: dict[str, AbstractCode], tries: int, goals: Goals) -> None:
     print("\nresults that decode, out of N shares; sizes as parts of A, B and C")
     print(
         f"{'code':30} {'N':>4} {'work':>6} {'rank':>5} {'formula':>8} {'measured':>9} "
@@ -85,9 +85,21 @@ def thresholds(codes: dict[str, AbstractCode], tries: int) -> None:
         few_lost = typical_recovery_threshold(code, 0.1, samples=200)
         rank = typical_recovery_threshold(code, 0.0).results
         mark = "" if at_random.method == "exact" else "~"
+        measured = largest_undecodable(code, tries) + 1
+        goals.note(
+            "thresholds",
+            code=name,
+            shares=code.n_shares,
+            rank=rank,
+            formula=code.recovery_threshold,
+            measured=measured,
+            typical=at_random.results,
+            few_lost=few_lost.results,
+            mean=at_random.mean,
+        )
         print(
             f"{name:30} {code.n_shares:4} {f'1/{m * p * n}':>6} {rank:5} "
-            f"{code.recovery_threshold:8} {largest_undecodable(code, tries) + 1:9} "
+            f"{code.recovery_threshold:8} {measured:9} "
             f"{mark + str(at_random.results):>8} {few_lost.results:9} {at_random.mean:7.2f} "
             f"{f'1/{m * p}, 1/{p * n}':>14} {f'1/{m * n}':>11}",
             flush=True,
@@ -106,7 +118,7 @@ def draws(code: AbstractCode, delay: Any, count: int) -> Iterator[tuple[float, f
         yield times[order[needed - 1]], times[last], needed
 
 
-def simulated(delay: Any, count: int) -> None:
+def simulated(delay: Any, count: int, goals: Goals) -> None:
     print(f"\ntime to resolve, order statistics of {count} draws of {delay}")
     print(
         f"{'code':30} {'p50 s':>8} {'p95 s':>8} {'p99 s':>8} {'worst s':>8}   "
@@ -114,6 +126,9 @@ def simulated(delay: Any, count: int) -> None:
     )
     for name, code in CODES.items():
         early, sure, needed = np.array(list(draws(code, delay, count))).T
+        goals.note(
+            "simulated", code=name, delay=str(delay), seconds=early.tolist(), sure=sure.tolist()
+        )
         (p50, p99), (sure50, sure99) = (np.quantile(x, [0.5, 0.99]) for x in (early, sure))
         print(
             f"{name:30} {quantiles(early)}   {sure50:15.3f} {sure99:7.3f} "
@@ -122,7 +137,7 @@ def simulated(delay: Any, count: int) -> None:
         )
 
 
-def digits(count: int) -> None:
+def digits(count: int, goals: Goals) -> None:
     print(f"\namplification over {count} random orders: at the first set that decodes, and two on")
     print(
         f"{'code':30} {'p50':>9} {'p95':>9} {'p99':>9} {'worst':>9}   {'two on: p50':>11} "
@@ -136,6 +151,7 @@ def digits(count: int) -> None:
             needed = next(r for r in range(1, len(order) + 1) if code.is_decodable(order[:r]))
             first.append(code.decoder(order[:needed]).amplification)
             later.append(code.decoder(order[: needed + 2]).amplification)
+        goals.note("digits", code=name, first=first, two_on=later)
         marks = [*np.quantile(first, [0.5, 0.95, 0.99]), max(first)]
         print(
             f"{name:30} {' '.join(f'{mark:9.1f}' for mark in marks)}   "
@@ -206,7 +222,7 @@ def counted(code: AbstractCode) -> Callable[..., tuple[np.ndarray, int]]:
     return product
 
 
-def real(size: Size) -> None:
+def real(size: Size, goals: Goals) -> None:
     arms: dict[str, Callable[..., tuple[np.ndarray, int]]] = {
         "plain Dask, 8 products": plain,
         "alloy, grouped Strassen": by_code(Alloy(SHARES)),
@@ -247,6 +263,7 @@ def real(size: Size) -> None:
                 arrived.append(results)
                 errors.append(np.abs(found - x @ y).max() / np.abs(x @ y).max())
         base = base or float(np.median(seconds))
+        goals.note("real workers", arm=name, seconds=seconds, results=arrived, errors=errors)
         print(
             f"{name:30} {quantiles(seconds)} {np.median(seconds) / base:7.2f} "
             f"{np.mean(arrived):8.2f} {max(errors):8.1e}",
@@ -259,13 +276,15 @@ def main() -> None:
     parser.add_argument("--products", type=int, default=None, help="products on real workers")
     args = parser.parse_args()
     print(machine())
-    thresholds({**CODES, **FINER} if not args.quick else CODES, 400 if args.quick else 6000)
+    goals = Goals()
+    thresholds({**CODES, **FINER} if not args.quick else CODES, 400 if args.quick else 6000, goals)
     count = 50 if args.quick else 1000
-    simulated(ShiftedExponential(0.2, 0.4), count)
-    simulated(ParetoDelay(0.2, 1.5), count)
-    digits(20 if args.quick else 300)
+    simulated(ShiftedExponential(0.2, 0.4), count, goals)
+    simulated(ParetoDelay(0.2, 1.5), count, goals)
+    digits(20 if args.quick else 300, goals)
     size = QUICK if args.quick else FULL
-    real(Size(**{**vars(size), "products": args.products or size.products}))
+    real(Size(**{**vars(size), "products": args.products or size.products}), goals)
+    goals.write(args.json)
 
 
 if __name__ == "__main__":

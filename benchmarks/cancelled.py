@@ -70,7 +70,9 @@ def measure(size: Size, goals: Goals) -> None:
             busy.append(probe(client, cluster))
             del futures
         groups = [
-            group for group in report(client).groups if group["resolve_seconds"] and group["late"]
+            group
+            for group in report(client).groups
+            if group["resolve_seconds"] is not None and group["cancelled"]
         ]
     free = [seconds for group in groups for seconds in group["free_seconds"].values()]
     cancelled = sum(len(group["cancelled"]) for group in groups)

@@ -1,9 +1,8 @@
 """What a coded product costs before anything is computed: building and optimising its graph.
 
-python benchmarks/graphs.py [--quick]
+python benchmarks/graphs.py [--quick] [--json FILE]
 """
 
-import argparse
 import gc
 import pickle
 import time
@@ -13,10 +12,14 @@ from typing import Any
 
 import dask.array as da
 import numpy as np
+from _goals import Goals, machine, options
 from dask.array.optimization import optimize as dask_optimize
 from dask.core import flatten
 
 from dask_coded.array import coded_matmul, optimize
+
+#: Times what Dask takes for both steps, for the product of the most chunks.
+WITHIN = 2.0
 
 
 def timed(action: Callable[[], Any]) -> tuple[float, Any]:
@@ -52,9 +55,10 @@ def operands(rows: int, inner: int, columns: int) -> tuple[da.Array, da.Array]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true")
-    quick = parser.parse_args().quick
+    args = options(__doc__).parse_args()
+    quick = args.quick
+    print(machine())
+    goals = Goals()
     # That a product has more chunks than its operands is what is measured here.
     warnings.simplefilter("ignore", da.PerformanceWarning)
     repeats = 1 if quick else 5
@@ -75,14 +79,28 @@ def main() -> None:
         for name, (build, optimiser) in arms.items():
             building, optimising, tasks, sent = measure(build, optimiser, repeats)
             total = building + optimising
+            chunks = "x".join(map(str, case))
             if name == "Dask's":
                 plain = total
+            elif case == cases[0]:
+                what = f"build and optimise, {chunks} chunks: {name} / Dask's"
+                goals.at_most(what, total / plain, WITHIN)
+            goals.note(
+                "graphs",
+                chunks=chunks,
+                product=name,
+                build=building,
+                optimise=optimising,
+                tasks=tasks,
+                sent=sent,
+            )
             print(
-                f"{'x'.join(map(str, case)):>12} {name:22} {building * 1e3:9.1f} "
+                f"{chunks:>12} {name:22} {building * 1e3:9.1f} "
                 f"{optimising * 1e3:12.1f} {total / plain:5.2f}x {tasks:7d} {sent / 1e3:8.0f}",
                 flush=True,
             )
-    print("goal: both steps together within 2x of Dask's own")
+    goals.print()
+    goals.write(args.json)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """One iteration ``A.T @ (A @ V)`` with a tall matrix, four ways: seconds, and bytes that travel.
 
     python benchmarks/iterations.py [--workers 10] [--rows 265000] [--products 10] [--quick]
+        [--json FILE]
 
 coded
     One encoding: terms ``A_b.T @ (A_b @ V)`` where the rows are; a late one is recovered from the
@@ -18,7 +19,6 @@ frozen (plain Dask would wait for ever, and is not asked). `stored` and `work` a
 in plain iterations; `moved` is what workers received in an iteration.
 """
 
-import argparse
 import statistics
 import time
 from collections.abc import Callable
@@ -27,6 +27,7 @@ from typing import Any
 
 import dask.array as da
 import numpy as np
+from _goals import Goals, machine, options
 from distributed import Client, as_completed, futures_of, wait
 
 from dask_coded import MatDot, combine
@@ -167,8 +168,14 @@ def home(client: Client, future: Any) -> str:
     return str(holders[0])
 
 
-def phase(client: Client, iterate: Iterate, size: Size, expected: Any, without: str | None) -> str:
-    """Median seconds and bytes of some iterations, after one that is not counted."""
+Found = tuple[list[float], float] | None
+"""Seconds of each iteration, and MiB that one moved; None where patience ended."""
+
+
+def phase(
+    client: Client, iterate: Iterate, size: Size, expected: Any, without: str | None
+) -> Found:
+    """Some iterations, after one that is not counted."""
     seconds = []
     stream = np.random.default_rng(1)
     before = 0
@@ -180,46 +187,51 @@ def phase(client: Client, iterate: Iterate, size: Size, expected: Any, without: 
         try:
             product = iterate(V)
         except TimeoutError:
-            return f"{'> ' + format(PATIENCE, '.0f'):>9} {'':>8}"
+            return None
         seconds.append(time.perf_counter() - began)
         error = np.abs(product - expected @ V).max() / np.abs(expected @ V).max()
         assert error < 1e-3, f"relative error {error:.1e}"
     mib = (moved(client, without) - before) / size.products / 2**20
-    return f"{statistics.median(seconds[1:]):9.3f} {mib:8.1f}"
+    return seconds[1:], mib
 
 
-def measure(name: str, size: Size, expected: Any) -> str:
+def cell(found: Found) -> str:
+    """Median seconds, and what was moved."""
+    if found is None:
+        return f"{'> ' + format(PATIENCE, '.0f'):>9} {'':>8}"
+    seconds, mib = found
+    return f"{statistics.median(seconds):9.3f} {mib:8.1f}"
+
+
+def measure(name: str, size: Size, expected: Any, goals: Goals) -> str:
     with EmulatedCluster(size.workers, quota=1.0) as cluster, cluster.client() as client:
         began = time.perf_counter()
         iterate, nbytes, kept = ARMS[name](client, size)
         ready = time.perf_counter() - began
         stored = nbytes / (size.rows * COLUMNS * 4)
-        cells = [
-            f"{name:14} {stored:7.2f} {ready:8.1f}",
-            phase(client, iterate, size, expected, None),
-        ]
+        found = {"well": phase(client, iterate, size, expected, None)}
         address = home(client, futures_of(kept)[0])
         victim = next(n for n, worker in cluster.workers.items() if worker.address == address)
         cluster.slow(victim, 10)
-        cells.append(phase(client, iterate, size, expected, address))
+        found["slow"] = phase(client, iterate, size, expected, address)
         if name != "plain Dask":
             cluster.restore(victim)
             cluster.freeze(victim)
-            cells.append(phase(client, iterate, size, expected, address))
+            found["frozen"] = phase(client, iterate, size, expected, address)
             cluster.thaw(victim)
         del iterate, kept
-    return " ".join(cells)
+    goals.note("iterations", arm=name, stored=stored, ready=ready, **found)
+    return " ".join([f"{name:14} {stored:7.2f} {ready:8.1f}", *map(cell, found.values())])
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = options(__doc__)
     parser.add_argument("--workers", type=int, default=10)
     parser.add_argument("--rows", type=int, default=265_000)
     parser.add_argument("--products", type=int, default=10, help="iterations of each phase")
-    parser.add_argument("--quick", action="store_true")
     args = parser.parse_args()
+    print(machine())
+    goals = Goals()
     size = Size(5, 4_000, 2) if args.quick else Size(args.workers, args.rows, args.products)
     y = size.rows * WIDTH * 4 / 2**20
     k = size.workers - PARITY
@@ -235,7 +247,8 @@ def main() -> None:
     a = Rows(size.rows)[:, :]
     expected = (a.T @ a).astype(np.float64)
     for name in ARMS:
-        print(measure(name, size, expected), flush=True)
+        print(measure(name, size, expected, goals), flush=True)
+    goals.write(args.json)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What the unfinished work of slow workers is worth: several small shares to a worker, or one.
 
     python benchmarks/partial.py [--workers 10] [--draws 400] [--products 9] [--quick]
+        [--json FILE]
 
 Workers have the speeds 1 : 0.5 : 0.2, four parts, three parts and three parts of them; or are all
 healthy. All codes bear the loss of three workers in ten.
@@ -32,7 +33,7 @@ from typing import Any
 
 import dask.array as da
 import numpy as np
-from _goals import machine, options
+from _goals import Goals, machine, options
 from distributed import Client
 from tqdm import tqdm
 
@@ -124,7 +125,7 @@ def by_rank(code: AbstractCode, order: Sequence[int]) -> int:
     return next(count for count, rank in ranks if rank == unknowns)
 
 
-def thresholds(workers: int, draws: int) -> None:
+def thresholds(workers: int, draws: int, goals: Goals) -> None:
     print(f"\nthresholds, {workers} workers")
     print(
         f"{'code':26} {'shares':>6} {'formula':>7} {'least':>6} {'median':>6} {'most':>6} "
@@ -142,13 +143,21 @@ def thresholds(workers: int, draws: int) -> None:
             a, b = code.a_shares / rows, code.b_shares / columns
         else:
             a, b = each / rows, 1.0
+        goals.note(
+            "thresholds",
+            code=name,
+            shares=code.n_shares,
+            formula=code.recovery_threshold,
+            determined_at=found,
+            sent=(a + b) / 2,
+        )
         print(
             f"{name:26} {code.n_shares:6} {code.recovery_threshold:7} {min(found):6} "
             f"{np.median(found):6.0f} {max(found):6} {(a + b) / 2:6.2f}"
         )
 
 
-def order_statistics(workers: int, draws: int) -> None:
+def order_statistics(workers: int, draws: int, goals: Goals) -> None:
     for healthy, fixed in itertools.product((False, True), (0.0, 0.02, 0.1)):
         mix = "all healthy" if healthy else "1 : 0.5 : 0.2"
         print(f"\norder statistics, {workers} workers, {mix}, fixed cost of a share {fixed:.0%}")
@@ -171,6 +180,9 @@ def order_statistics(workers: int, draws: int) -> None:
             median = float(np.median(times))
             if name == "MDS, one each":
                 one = median
+            goals.note(
+                "order statistics", code=name, mix=mix, fixed=fixed, times=times, unused=unused
+            )
             print(
                 f"{name:26} {median:7.2f} {np.quantile(times, 0.95):7.2f} "
                 f"{'' if one is None else f'{median / one:.2f}':>10} {np.mean(unused):7.2f}"
@@ -259,7 +271,7 @@ def timed(
             yield seconds, len(group["arrived"]), group["decoded"], error, spent
 
 
-def real_workers(workers: int, products: int, seconds: float, quick: bool) -> None:
+def real_workers(workers: int, products: int, seconds: float, quick: bool, goals: Goals) -> None:
     """The work of one product is `seconds` of a worker of speed 1."""
     least = workers - 3 * workers // 10
     # Every code's blocks are of one size.
@@ -293,6 +305,16 @@ def real_workers(workers: int, products: int, seconds: float, quick: bool) -> No
                 beside = (
                     ("", "") if one is None else (f"{median / one[0]:.2f}", f"{work / one[1]:.2f}")
                 )
+                goals.note(
+                    "real workers",
+                    code=name,
+                    mix=mix,
+                    perfect=perfect,
+                    seconds=times.tolist(),
+                    used=used.tolist(),
+                    decoded=decoded.tolist(),
+                    errors=errors.tolist(),
+                )
                 print(
                     f"{name:26} {median:8.2f} {times.max():8.2f} "
                     f"{beside[0]:>10} {median / perfect:9.2f} "
@@ -311,9 +333,11 @@ def main() -> None:
     print(machine())
     if args.quick:
         args.workers, args.draws, args.products = 5, 10, 2
-    thresholds(args.workers, args.draws)
-    order_statistics(args.workers, args.draws)
-    real_workers(args.workers, args.products, 0.4 if args.quick else 8.0, args.quick)
+    goals = Goals()
+    thresholds(args.workers, args.draws, goals)
+    order_statistics(args.workers, args.draws, goals)
+    real_workers(args.workers, args.products, 0.4 if args.quick else 8.0, args.quick, goals)
+    goals.write(args.json)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Private products: thresholds beside their formulas, and what privacy costs.
 
-python benchmarks/private.py [--quick]
+python benchmarks/private.py [--quick] [--json FILE]
 
 Threshold: the fewest results of which every set tried decodes, by rank over the prime field, beside
 the formula. Cost: wall time and bytes sent and returned, beside what a user would do instead:
@@ -8,13 +8,13 @@ multiply on workers that may see everything, send it all to one trusted worker, 
 All processes share this machine, so times compare amounts of work and not clusters.
 """
 
-import argparse
 import time
 from collections.abc import Callable
 from typing import Any
 
 import dask.array as da
 import numpy as np
+from _goals import Goals, machine, options
 from distributed import Client
 
 from dask_coded import private
@@ -48,7 +48,7 @@ def measured_threshold(code: AbstractPrivateCode, samples: int) -> int:
     return worst
 
 
-def thresholds(samples: int) -> None:
+def thresholds(samples: int, goals: Goals) -> None:
     cases: list[tuple[str, AbstractPrivateCode]] = []
     for m, p, n, t in ((1, 2, 1, 1), (1, 4, 1, 2), (3, 1, 1, 1), (2, 1, 2, 2), (2, 2, 2, 1)):
         needed = (m * p + t) * (n + 1) - 1
@@ -63,6 +63,7 @@ def thresholds(samples: int) -> None:
     for formula, code in cases:
         name = repr(code).partition(", field")[0].partition(", seed")[0] + ")"
         found = measured_threshold(code, samples)
+        goals.note("thresholds", code=name, stated=code.recovery_threshold, measured=found)
         print(f"{name:66} {formula:16} {code.recovery_threshold:7d} {found:9d}", flush=True)
 
 
@@ -86,7 +87,7 @@ def moved(code: AbstractPrivateCode, r: int, k: int, c: int) -> float:
     return (left + code.n_shares * each) * size / 1e6
 
 
-def costs(client: Client, cluster: EmulatedCluster, size: int, repeats: int) -> None:
+def costs(client: Client, cluster: EmulatedCluster, size: int, repeats: int, goals: Goals) -> None:
     r, k, c = size, size, size // 2
     stream = np.random.default_rng(0)
     a, b = stream.integers(-99, 100, (r, k)), stream.integers(-99, 100, (k, c))
@@ -141,17 +142,20 @@ def costs(client: Client, cluster: EmulatedCluster, size: int, repeats: int) -> 
     plain = next(seconds for name, seconds, *_ in rows if name.startswith("plain Dask"))
     for name, seconds, result, megabytes in rows:
         exact = "yes" if (result == expected).all() else "no"
+        goals.note("costs", size=size, arm=name, seconds=seconds, megabytes=megabytes, exact=exact)
         print(f"{name:36} {seconds:8.3f} {seconds / plain:7.1f}x {megabytes:9.1f} {exact:>6}")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--quick", action="store_true")
-    quick = parser.parse_args().quick
-    thresholds(5 if quick else 200)
+    args = options(__doc__ or "").parse_args()
+    quick = args.quick
+    print(machine())
+    goals = Goals()
+    thresholds(5 if quick else 200, goals)
     with EmulatedCluster(8) as cluster, cluster.client() as client:
         for size in (96,) if quick else (512, 1536):
-            costs(client, cluster, size, 1 if quick else 3)
+            costs(client, cluster, size, 1 if quick else 3, goals)
+    goals.write(args.json)
 
 
 if __name__ == "__main__":
