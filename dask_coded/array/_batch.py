@@ -18,7 +18,7 @@ from dask_coded.array._batch_plan import (
     cost_alone,
     given_codeword,
 )
-from dask_coded.array._chunks import as_dask, chunk_library
+from dask_coded.array._chunks import as_dask, chunk_library, on_device
 from dask_coded.array._client import current_client, prepare, refuse_expressions, worker_count
 from dask_coded.array._matmul import MatmulPlan, plan_matmul
 from dask_coded.array._plan import check_request, given_code, positions_per_task
@@ -100,8 +100,9 @@ def plan_matmul_batch(
     check_request(code, parity, tolerance, batch=True)
     operands: dict[str, da.Array] = {}
     named: list[tuple[str, str]] = []
+    given: dict[int, tuple[Any, da.Array]] = {}
     for number, pair in enumerate(pairs):
-        sides = _checked(number, pair)
+        sides = _checked(number, pair, given)
         operands |= {side.name: side for side in sides}
         named.append((sides[0].name, sides[1].name))
     n_workers = worker_count(current_client())
@@ -223,7 +224,19 @@ def coded_matmul_batch(
     return plan.build()
 
 
-def _checked(number: int, pair: Any) -> tuple[da.Array, da.Array]:
+def _known(x: Any, given: dict[int, tuple[Any, da.Array]]) -> da.Array:
+    """An operand as a Dask array, of one name in all pairs.
+
+    An array of a device is not known by its values. It is kept, so that no other has its id.
+    """
+    if not on_device(x):
+        return as_dask(x)
+    return given.setdefault(id(x), (x, as_dask(x)))[1]
+
+
+def _checked(
+    number: int, pair: Any, given: dict[int, tuple[Any, da.Array]]
+) -> tuple[da.Array, da.Array]:
     try:
         left, right = pair
     except (TypeError, ValueError):
@@ -231,7 +244,7 @@ def _checked(number: int, pair: Any) -> tuple[da.Array, da.Array]:
             f"entry {number} of the batch is no pair (a, b): {type(pair).__name__}; give a list "
             "of pairs of matrices"
         ) from None
-    a, b = as_dask(left), as_dask(right)
+    a, b = (_known(side, given) for side in (left, right))
     if a.ndim != 2 or b.ndim != 2:
         raise BlockShapeError(
             f"pair {number} of the batch has operands of shapes {a.shape} and {b.shape}; a batch "

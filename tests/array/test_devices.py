@@ -305,6 +305,8 @@ def test_graphs_are_made_of_arrays_in_memory_without_fetching_them(
     expected = [a @ x, a @ x[:, 0], a.T @ y, y.T @ a, a @ x, a @ a.T, a @ x, a @ x]
     for lazy, right in zip(made, expected, strict=True):
         check(device, lazy, right)
+    batch = plan_matmul_batch([(there, x_there), (there, x_there)], parity=1)
+    assert len(batch.operands) == 2
     # Two of the same operands may not be taken for one.
     again = encoded @ x_there
     x_there[:] = 0.0
