@@ -119,7 +119,8 @@ def cheapest(
     field = COMPLEX if dtype.kind == "c" else PAIRED if a.ndim == 2 else REAL
     for least, m, n in sorted(grids):
         if least >= _WORTH * cost:
-            compared.append(f"both {least:.2f}")
+            why = ", too little less, as decoding reads more" if least < cost else ""
+            compared.append(f"both {least:.2f}{why}")
             break
         both = Polynomial(m * n + parity, m, n, field=field)
         if not accuracy.admits(both, parity):

@@ -180,7 +180,8 @@ def coded_matmul(
     code
         A code of one operand, applied to the side with more chunks, or of two. None takes one
         that bears its losses within `tolerance`: the cheapest for these shapes, chunks and
-        workers, or with `verify` or `shares_per_worker` one of the side with more chunks.
+        workers, where one of two operands has to save a tenth; or with `verify` or
+        `shares_per_worker` one of the side with more chunks.
         ``repr(plan_matmul(a, b))`` says which, what others would cost, and which were left out.
     parity
         Shares of each group that may be lost, where `code` is None.

@@ -48,6 +48,12 @@ def test_few_workers_leave_nothing_to_gain() -> None:
     assert isinstance(chosen.code, MDS)
 
 
+def test_a_small_gain_is_left_for_what_decodes_from_less() -> None:
+    chosen = choice(24, 24, blocks=24, parity=2, n_workers=50)
+    assert isinstance(chosen.code, MDS)
+    assert "too little less, as decoding reads more" in chosen.reason
+
+
 def test_the_side_with_more_chunks_shares_its_parity_among_more() -> None:
     chosen = choice(2, 8, blocks=2, parity=1, n_workers=9)
     assert chosen.side == "columns"
