@@ -214,7 +214,8 @@ def coded_matmul(
     ParameterError
         If both `code` and `parity` are given, or either is impossible.
     UnsupportedDtypeError, UnsupportedOperationError
-        If `code` cannot serve this product.
+        If `code` cannot serve this product. When it is computed: if there is NaN or infinity in it,
+        and several outputs are decoded in any case, which would spread it over all of them.
 
     Examples
     --------

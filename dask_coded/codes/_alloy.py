@@ -41,6 +41,8 @@ class Alloy(AbstractMatmulCode):
     blocks. Each of these is cut into ``m x n`` products of blocks, and a share is a random
     combination of row blocks times a random combination of column blocks. There is no sharp
     threshold: :func:`~dask_coded.codes.typical_recovery_threshold` says what usually suffices.
+    With `levels` no share is an output, and NaN or infinity in a share would reach all of them: a
+    product of arrays then raises.
 
     Parameters
     ----------

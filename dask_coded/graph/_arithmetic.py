@@ -3,8 +3,9 @@
 A share that is no output is a mixture of blocks, and not everything can be mixed: NaN and infinity
 spread over every block that is decoded from it, masked arrays lose their mask, integers their
 exactness. Such a share is *unfit*. On a worker it raises, which the runtime takes for an erasure:
-the product is right, and waits for the shares that are outputs. Elsewhere nobody decodes from it,
-and the mark itself is its result.
+the product is right, and waits for the shares that are outputs; where outputs are no shares, that
+is the error of the product. Elsewhere nobody decodes from a spare one, and the mark itself is its
+result.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,6 +30,7 @@ __all__ = [
     "mixed",
     "part_of_sum",
     "result_of_share",
+    "spares",
     "void",
 ]
 
@@ -107,7 +109,25 @@ def part_of_sum(arithmetic: Arithmetic, before: Any, *tiles: Any) -> Any:
         return total
 
 
-def result_of_share(arithmetic: Arithmetic, spare: bool, before: Any, *tiles: Any) -> Any:
+def spares(share: int, data: Sequence[int | None], wanted: Sequence[bool]) -> bool | None:
+    """What a share is to :func:`result_of_share`.
+
+    Parameters
+    ----------
+    share
+        Its index.
+    data, wanted
+        For each output the share that it is, and whether it exists.
+    """
+    homes = [home for home, exists in zip(data, wanted, strict=True) if exists]
+    if share in data:
+        return False
+    if None not in homes:
+        return True
+    return None if len(homes) > 1 else False
+
+
+def result_of_share(arithmetic: Arithmetic, spare: bool | None, before: Any, *tiles: Any) -> Any:
     """The result of a share.
 
     Parameters
@@ -129,11 +149,11 @@ def result_of_share(arithmetic: Arithmetic, spare: bool, before: Any, *tiles: An
         return _result_of_share(arithmetic, spare, before, *tiles)
 
 
-def _result_of_share(arithmetic: Arithmetic, spare: bool, before: Any, *tiles: Any) -> Any:
-    if not spare:
+def _result_of_share(arithmetic: Arithmetic, spare: bool | None, before: Any, *tiles: Any) -> Any:
+    if spare is False:
         total = part_of_sum(arithmetic, before, *tiles)
         if isinstance(total, Unfit):
-            return given_up(total, spare)
+            raise total.error()
         return settled(arithmetic.finish(total))
     # What overflows here need not overflow in any output: it is no news to anybody.
     with np.errstate(over="ignore", invalid="ignore"):
@@ -142,9 +162,14 @@ def _result_of_share(arithmetic: Arithmetic, spare: bool, before: Any, *tiles: A
         result = settled(arithmetic.finish(total))
         flaw = arithmetic.flaw(tuple(map(bare, tiles)), result)
         total = checked_mixture(result) if flaw is None else Unfit(flaw)
-        if (lengths := lengths_in(tiles)) and not isinstance(total, Unfit):
+        if spare and (lengths := lengths_in(tiles)) and not isinstance(total, Unfit):
             return Sized(total, lengths)
-    return given_up(total, spare) if isinstance(total, Unfit) else total
+    if not isinstance(total, Unfit):
+        return total
+    if spare is None:
+        why = "this code decodes all of them. Use one whose shares are outputs, as MDS, or none"
+        total = Unfit(f"{total.reason}, and {why}")
+    return given_up(total, bool(spare))
 
 
 def mixed(weights: Array, *blocks: AnyArray, field: Field, dtype: str | None) -> AnyArray:

@@ -21,7 +21,7 @@ from dask._task_spec import Task, TaskRef
 from dask.highlevelgraph import HighLevelGraph
 from dask.typing import Key
 
-from dask_coded.graph._arithmetic import Arithmetic, part_of_sum, result_of_share, void
+from dask_coded.graph._arithmetic import Arithmetic, part_of_sum, result_of_share, spares, void
 from dask_coded.graph._batch_sides import BatchSides
 from dask_coded.graph._build import Work, group_tasks
 from dask_coded.graph._tasks import DataShareTask
@@ -144,7 +144,6 @@ def _add_group(
     row, column = place
     group = f"{groups.name}-{row}-{column}"
     data = code.direct()
-    direct = all(share is not None for share in data)
     work: list[Work] = []
     for share in range(code.n_shares):
         tiles = [
@@ -165,7 +164,7 @@ def _add_group(
             key = (f"{groups.name}-part", row, column, share, number)
             tasks[key] = Task(key, part_of_sum, arithmetic, before, *_sided(segment))
             before = TaskRef(key)
-        spare = direct and share not in data
+        spare = spares(share, data, [True] * len(data))
         work.append((result_of_share, (arithmetic, spare, before, *_sided(last))))
     tasks.update(
         group_tasks(

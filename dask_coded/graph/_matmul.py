@@ -9,7 +9,7 @@ from dask._task_spec import Task, TaskRef
 from dask.typing import Key
 
 from dask_coded.codes import AbstractCode
-from dask_coded.graph._arithmetic import Arithmetic, part_of_sum, result_of_share, void
+from dask_coded.graph._arithmetic import Arithmetic, part_of_sum, result_of_share, spares, void
 from dask_coded.graph._build import Work, group_tasks
 from dask_coded.graph._learned import LearnedShape
 from dask_coded.graph._measured import measured_part, measured_result
@@ -159,7 +159,6 @@ def _add_group(
         if groups.chunks is not None:
             shapes.append(tuple(sizes[i] for sizes, i in zip(groups.chunks, index, strict=True)))
     data = groups.code.direct()
-    direct = all(share is not None for share, exists in zip(data, wanted, strict=True) if exists)
     work: list[Work] = []
     for share in range(groups.code.n_shares):
         pairs = [
@@ -186,7 +185,7 @@ def _add_group(
                     tasks[key] = Task(key, measured_part, arithmetic, known, before, *tiles)
                 before = TaskRef(key)
             elif groups.verify is None:
-                spare = direct and share not in data
+                spare = spares(share, data, wanted)
                 work.append((result_of_share, (arithmetic, spare, before, *tiles)))
             else:
                 work.append((measured_result, (arithmetic, known, before, *tiles)))
