@@ -40,12 +40,14 @@ class device_memory:
 
     def __init__(self, what: str, n_bytes: int = 0) -> None:
         self._what, self.n_bytes = what, n_bytes
+        self._handled: BaseException | None = None
 
     def add(self, n_bytes: int) -> None:
         """Count memory whose need shows only on the way."""
         self.n_bytes += n_bytes
 
     def __enter__(self) -> "device_memory":
+        self._handled = sys.exception()
         return self
 
     def __exit__(
@@ -54,12 +56,13 @@ class device_memory:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> Literal[False]:
+        handled, self._handled = self._handled, None
         if error is None or not is_out_of_memory(error):
             return False
         free = _free(sys.modules.get("cupy"))
         if free is None:
             return False
-        _forget(error)
+        _forget(error, handled)
         if isinstance(error, DeviceMemoryError):
             return False
         raise DeviceMemoryError(
@@ -86,9 +89,12 @@ def _free(module: Any) -> str | None:
     return f"{_mib(free)} of {_mib(total)} are free, and {_mib(pooled)} more in CuPy's pool"
 
 
-def _forget(error: BaseException) -> None:
-    """Empty the frames that an error and what came before it refer to, those that are done."""
-    seen: set[int] = set()
+def _forget(error: BaseException, handled: BaseException | None) -> None:
+    """Empty the frames that are done, of an error and of those that it was raised from.
+
+    `handled` was being handled before, and is somebody else's.
+    """
+    seen = {id(handled)}
     pending: list[BaseException | None] = [error]
     while pending:
         one = pending.pop()

@@ -143,7 +143,7 @@ def test_selection(cupy: Any, dtype: str, k: int) -> None:
 
 
 def test_warm_up(cupy: Any) -> None:
-    warm_up([(4, 1)], ["float32"], nearest=[10])
+    warm_up([(4, 1)], ["float32"], nearest=[10], required=True)
 
 
 def test_out_of_memory(cupy: Any) -> None:

@@ -72,6 +72,26 @@ def test_which_errors_are_of_device_memory(error: Any, named: bool) -> None:
     assert isinstance(caught.value, DeviceMemoryError) == named
 
 
+def test_what_was_being_handled_before_keeps_its_frames() -> None:
+    def failing() -> None:
+        kept = "here"
+        raise ValueError(kept)
+
+    def work() -> None:
+        raise MemoryError("pool")
+
+    with emulated_cupy():
+        try:
+            failing()
+        except ValueError as earlier:
+            with pytest.raises(DeviceMemoryError), device_memory("it"):
+                work()
+            trace = earlier.__traceback__
+            assert trace is not None
+            assert trace.tb_next is not None
+            assert trace.tb_next.tb_frame.f_locals == {"kept": "here"}
+
+
 def test_memory_of_the_host_is_left_to_numpy() -> None:
     with emulated_cupy(), pytest.raises(MemoryError) as caught, device_memory("it"):
         np.empty(2**60, np.uint8)
