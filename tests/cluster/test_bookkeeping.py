@@ -164,11 +164,12 @@ async def test_a_share_that_was_stolen_is_its_thief_s(
     victim = ts.processing_on
     thief = next(ws for ws in s.workers.values() if ws is not victim)
     s.extensions["stealing"].move_task_request(ts, victim, thief)
-    await until(lambda: ts.processing_on is thief)
+    await until(lambda: ts.processing_on not in (None, victim))
     await Event("busy").set()
     group.check(await c.gather(futures))
     (entry,) = (await report(c)).groups
-    assert entry["workers"]["0"] == thief.address
+    # Whoever it was in the end: the scheduler balances by itself too.
+    assert [entry["workers"]["0"]] == [ws.address for ws in ts.who_has or ()]
 
 
 @gen_cluster(**SIX)
