@@ -3,10 +3,12 @@
     python benchmarks/batch.py [--quick]
 
 `ours` is the formula of FlexibleCSA with the partition that the search finds, and `measured` one
-more than the largest set of its results found that does not decode, by ranks over a prime field;
-`apart` the same two with every pair a part of its own, which needs no random curve. `Lagrange`
-codes every pair with copies of its operands. No code needs fewer results than there are products:
-`at least`. Cross-subspace alignment, whose pairs share no operand, is measured in the same way.
+more than the largest set of its results found that does not decode, by ranks over a prime field.
+It may be less than the formula, which holds for every set, where results are more than there are
+products of any left with any right operand: they cannot span more. `apart` are the same two with
+every pair a part of its own, which needs no random curve. `Lagrange` codes every pair with copies
+of its operands. No code needs fewer results than there are products: `at least`. Cross-subspace
+alignment, whose pairs share no operand, is measured in the same way.
 """
 
 import argparse
