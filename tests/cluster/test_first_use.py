@@ -5,6 +5,7 @@ Nothing is thawed before the result is there: if it comes at all, nobody waited 
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import dask.array as da
 import numpy as np
@@ -86,6 +87,33 @@ def test_an_asynchronous_client_that_enabled_nothing() -> None:
             assert_clean(client)
 
 
+def test_data_shares_that_fetch_parity_from_a_frozen_worker() -> None:
+    with EmulatedCluster(6) as cluster, cluster.client() as client:
+        not_by_itself(client)
+        group = MadeGroup(gates={4: "hold"})
+        futures = client.get(group.graph, group.keys, sync=False)
+        parity = group.share_keys[3]
+
+        def holder(dask_scheduler: Any) -> str | None:
+            ts = dask_scheduler.tasks.get(parity)
+            return min((ws.name for ws in ts.who_has or ()), default=None) if ts else None
+
+        def begun(dask_scheduler: Any) -> bool:
+            return all(dask_scheduler.tasks[key].state == "processing" for key in group.keys)
+
+        while (name := client.run_on_scheduler(holder)) is None:
+            pass
+        cluster.freeze(name)
+        Event("hold").set()
+        while not client.run_on_scheduler(begun):
+            pass
+        enable(client)
+        group.check(client.gather(futures))
+        cluster.thaw(name)
+        del futures
+        assert_clean(client)
+
+
 @gen_cluster(**SIX)
 async def test_groups_that_wait_are_taken_over(c: Client, s: Scheduler, *workers: Worker) -> None:
     """Parity is held, and data shares wait for it, until there is a runtime."""
@@ -105,14 +133,18 @@ async def test_groups_that_wait_are_taken_over(c: Client, s: Scheduler, *workers
     s.validate_state()
 
 
+@pytest.mark.parametrize("systematic", [True, False])
 @gen_cluster(**SIX)
-async def test_groups_that_run_are_taken_over(c: Client, s: Scheduler, *workers: Worker) -> None:
-    """Two data shares are held when the runtime comes: they are late like any others."""
-    group = MadeGroup(gates={0: "hold", 1: "hold"})
+async def test_groups_that_run_are_taken_over(
+    c: Client, s: Scheduler, *workers: Worker, systematic: bool
+) -> None:
+    """Two shares are held when the runtime comes: they are late like any others."""
+    group = MadeGroup(gates={0: "hold", 1: "hold"}, systematic=systematic)
     not_by_itself(c)
     futures = c.get(group.graph, group.keys, sync=False)
-    states = ["processing", "processing", "memory"]
-    await until(lambda: [s.tasks[key].state for key in group.keys if key in s.tasks] == states)
+    states = ["processing", "processing", "memory", "memory", "memory"]
+    keys = group.share_keys
+    await until(lambda: [s.tasks[key].state for key in keys if key in s.tasks] == states)
     await enable(c)
     group.check(await c.gather(futures))
     await Event("hold").set()
