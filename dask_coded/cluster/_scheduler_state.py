@@ -170,12 +170,15 @@ class SchedulerState:
         if not isinstance(task, DataShareTask):
             return
         plain = task.plain()
-        for dts in [dts for dts in ts.dependencies if dts.key not in plain.dependencies]:
+        cut = [dts for dts in ts.dependencies if dts.key not in plain.dependencies]
+        for dts in cut:
             self._unlink(ts, dts)
         ts.run_spec = plain
-        # It may have been submitted before there was a runtime. What runs may be fetching parity
-        # that nobody keeps from now on: it begins again.
-        if ts.state == "processing":
+        # It may have been submitted before there was a runtime, and be fetching parity now: that
+        # begins again. Where all parity is there the share may run, and goes on.
+        if ts.state == "processing" and any(
+            ts.processing_on not in (dts.who_has or ()) for dts in cut
+        ):
             self.scheduler.transitions({key: "released"}, _stimulus("cut"))
         elif ts.state == "waiting" and not ts.waiting_on:
             self.scheduler.transitions({key: "processing"}, _stimulus("cut"))
