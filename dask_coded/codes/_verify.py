@@ -7,9 +7,9 @@ whose column of H lies in the range of S: up to c - 1 of them with c surplus res
 are multiples of each other fill less of it; a set of t is still the only explanation while
 ``t <= (c + rank E - 1) / 2``, which is c / 2 if they are all alike. They are found by leaving out
 c - 1 results at random until the others agree, which is sure to happen within a second for up to 8
-alike errors among 32 results of which 16 are surplus. Of more results so many may be missed, and the
-product is refused. More alike errors than c / 2 may look like fewer other ones: surplus results
-cannot tell.
+alike errors among 32 results of which 16 are surplus. Of more results so many may be missed, and
+the product is refused. More alike errors than c / 2 may look like fewer other ones: surplus
+results cannot tell.
 """
 
 import itertools
