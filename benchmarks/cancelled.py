@@ -3,8 +3,9 @@
     python benchmarks/cancelled.py [--products 40] [--quick]
 
 Blocks of 2,000 x 4,000 float64, times 4,000 x 500: 8 GFLOP each, 8 data shares and 2 of parity on
-ten workers. Nobody is waited for (``coded.patience`` is zero): whatever is being computed when
-eight have arrived is cancelled in the middle of its product. Two figures for each cancelled share:
+ten workers. The two that hold parity begin when the others are half done, so that their shares are
+cancelled in the middle of a product, as soon as all others have arrived. Nobody is waited for
+(``coded.patience`` is zero). Two figures for each cancelled share:
 
 * what the runtime reports: from the decision to the worker's word that the slot is free;
 * what a user sees: after the result is there, how long until another task has run on every worker.
@@ -22,8 +23,8 @@ from distributed import wait
 from tqdm import tqdm
 
 from dask_coded.array import encode
-from dask_coded.cluster import report
-from dask_coded.testing import EmulatedCluster
+from dask_coded.cluster import CodedSchedulerPlugin, report
+from dask_coded.testing import ConstantDelay, EmulatedCluster, TaskFaults
 
 FREE_WITHIN = 0.1
 FULL = Size(workers=10, rows=16_000, columns=4_000, products=40, hold=0, latency=0, width=500)
@@ -48,12 +49,24 @@ def probe(client: Any, cluster: EmulatedCluster) -> float:
     return time.monotonic() - start
 
 
+def held_up(seconds: float) -> TaskFaults:
+    """A worker that begins its product so much later than the others."""
+    delay = ConstantDelay(seconds)
+    return TaskFaults(seed=0, delay=delay, match="coded-matmul", interruptible=True)
+
+
+def _products(dask_scheduler: Any = None) -> int:
+    """How many groups of products the runtime knows."""
+    groups = dask_scheduler.plugins[CodedSchedulerPlugin.name].conductor.groups.values()
+    return sum(not group.spec.at_rest for group in groups)
+
+
 def measure(size: Size, goals: Goals) -> None:
     taken: list[float] = []
     busy: list[float] = []
     with (
         dask.config.set(NOBODY_IS_WAITED_FOR),
-        EmulatedCluster(size.workers) as cluster,
+        EmulatedCluster(size.workers, worker_preload=("_product_delays",)) as cluster,
         cluster.client() as client,
     ):
         prepared = encode(size.matrix(size.workers - PARITY), parity=PARITY).persist()
@@ -61,14 +74,23 @@ def measure(size: Size, goals: Goals) -> None:
         x = client.scatter(size.operands()[0], broadcast=True)
         operand = da.from_delayed(x, (size.columns, size.width), dtype=float)
         idle = [probe(client, cluster) for _ in range(20)]
-        for _ in tqdm(range(size.products), desc="products", leave=False, disable=None):
+        holders = client.who_has(client.futures_of(prepared)[-PARITY:]).values()
+        names = {worker.address: name for name, worker in cluster.workers.items()}
+        usual = 0.0
+        for number in tqdm(range(1 + size.products), desc="products", leave=False, disable=None):
+            for (address,) in holders:
+                cluster.inject(names[address], held_up(usual / 2))
             start = time.monotonic()
-            # Nobody holds the last product any more, so that it is computed anew.
             futures = client.compute((prepared @ operand).to_delayed().ravel().tolist())
             wait(futures)
-            taken.append(time.monotonic() - start)
-            busy.append(probe(client, cluster))
+            usual = usual or time.monotonic() - start
+            if number:
+                taken.append(time.monotonic() - start)
+                busy.append(probe(client, cluster))
             del futures
+            # Or the next product would find this one's outputs instead of computing them.
+            while client.run_on_scheduler(_products):
+                time.sleep(0.01)
         groups = [
             group
             for group in report(client).groups
