@@ -26,6 +26,8 @@ __all__ = ["GUARD_NAME", "GuardWorkerPlugin"]
 GUARD_NAME = "dask-coded-guard"
 #: Seconds until the scheduler is told of a copy that could not be dropped.
 _TELL_LATER = 1.0
+#: Seconds after which a fetch that was decided on has begun to connect.
+_BEGUN = 0.05
 _READING = frozenset({"executing", "long-running"})
 #: States of tasks that wait for no input.
 _AT_REST = frozenset({"memory", "released", "fetch", "flight", "missing", "error"})
@@ -66,13 +68,19 @@ class GuardWorkerPlugin(WorkerPlugin):  # type: ignore[misc]
 
     def hang_up(self, worker: str, stimulus_id: str) -> None:
         """Break connections to a peer, and ask at once who else has what it was to send."""
-        # Raised where an attempt to connect is being given up already.
-        with suppress(RuntimeError):
-            self.worker.rpc.remove(worker)
+        self._break(worker)
         self.worker.handle_stimulus(
             RemoveWorkerEvent(worker=worker, stimulus_id=stimulus_id),
             FindMissingEvent(stimulus_id=stimulus_id),
         )
+        # What was to be fetched from it by the same mail has not begun to connect, and would wait
+        # for as long as connecting may take.
+        self.worker.loop.call_later(_BEGUN, self._break, worker)
+
+    def _break(self, worker: str) -> None:
+        # Raised where an attempt to connect is being given up already.
+        with suppress(RuntimeError):
+            self.worker.rpc.remove(worker)
 
     def drop(self, keys: Collection[Key], stimulus_id: str) -> None:
         """Drop copies, except those that are being read; say later that these are still here."""

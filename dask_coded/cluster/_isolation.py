@@ -29,6 +29,8 @@ _OURS = (Status.running, Status.paused)
 # Requests are gathered, and repeated only so often: who waits for a silent worker again meanwhile
 # loses no more than this.
 _GATHER = 0.01
+#: Seconds after which a transfer that was decided on has begun to connect.
+_BEGUN = 0.05
 _REPEAT = 0.5
 
 
@@ -83,6 +85,14 @@ class Isolation:
     def forget(self, address: str) -> None:
         """A worker was removed; whoever comes with its address is another one."""
         self._declared.pop(address, None)
+        # Who gathers results from it may have decided so, and not have begun to connect. It would
+        # try for as long as connecting may take.
+        self._scheduler.loop.call_later(_BEGUN, self._give_up, address)
+
+    def _give_up(self, address: str) -> None:
+        if address not in self._scheduler.workers:
+            with suppress(RuntimeError):  # an attempt to connect is being given up already
+                self._scheduler.rpc.remove(address)
 
     def _status_change(
         self,

@@ -1,12 +1,15 @@
 """Messages that close a worker of distributed by itself, and do not close one of ours."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import numpy as np
 import pytest
 from distributed import Client, Event, Scheduler, Worker
 from distributed.utils_test import gen_cluster
+from distributed.worker_state_machine import AcquireReplicasEvent
 from made_groups import MadeGroup
 
 from dask_coded.cluster import enable, report
@@ -41,21 +44,29 @@ def hold_guard(worker: Worker) -> asyncio.Event:
     return opened
 
 
+@asynccontextmanager
+async def mute() -> AsyncIterator[str]:
+    """The address of a server that accepts and never says a word."""
+    over = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await over.wait()
+        writer.close()
+        await writer.wait_closed()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        try:
+            yield "tcp://{}:{}".format(*server.sockets[0].getsockname())
+        finally:
+            over.set()
+
+
 @gen_cluster(**TWO)
 async def test_hanging_up_again_before_the_first_is_done(
     client: Client, s: Scheduler, a: Worker, b: Worker
 ) -> None:
     await enable(client)
-    over = asyncio.Event()
-
-    async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await over.wait()
-        writer.close()
-        await writer.wait_closed()
-
-    # A server that accepts and never says a word: connecting takes as long as it may.
-    async with await asyncio.start_server(mute, "127.0.0.1", 0) as server:
-        address = "tcp://{}:{}".format(*server.sockets[0].getsockname())
+    async with mute() as address:  # connecting takes as long as it may
         connecting = asyncio.create_task(a.rpc.connect(address))
         await until(lambda: address in a.rpc._connecting)
         hang_up = a.stream_handlers["remove-worker"]
@@ -65,7 +76,35 @@ async def test_hanging_up_again_before_the_first_is_done(
         await asyncio.wait([connecting])
         assert isinstance(connecting.exception(), OSError)
         assert await client.submit(lambda: 1, workers=[a.address]) == 1
-        over.set()
+
+
+#: Connecting may take longer than any test waits.
+PATIENT = TWO | {"config": {"distributed.comm.timeouts.connect": "50s"}}
+
+
+@gen_cluster(**PATIENT)
+async def test_a_fetch_from_whom_the_same_mail_hangs_up_on(
+    client: Client, s: Scheduler, a: Worker, b: Worker
+) -> None:
+    await enable(client)
+    async with mute() as address:
+        fetch = AcquireReplicasEvent(who_has={"x": [address]}, nbytes={"x": 8}, stimulus_id="1")
+        a.handle_stimulus(fetch)
+        a.stream_handlers["remove-worker"](worker=address, stimulus_id="2")
+        await until(lambda: "x" not in a.state.tasks or a.state.tasks["x"].state != "flight")
+
+
+@gen_cluster(**PATIENT)
+async def test_results_gathered_from_a_worker_that_was_removed_just_now(
+    client: Client, s: Scheduler, a: Worker, b: Worker
+) -> None:
+    await enable(client)
+    async with mute() as address:
+        s.plugins["dask-coded"].remove_worker(s, address)
+        (gathered,) = await asyncio.wait_for(
+            asyncio.gather(s.rpc.connect(address), return_exceptions=True), 20
+        )
+        assert isinstance(gathered, OSError)
 
 
 @gen_cluster(**TWO)
