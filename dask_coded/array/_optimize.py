@@ -147,6 +147,10 @@ def optimize(
     :func:`dask_coded.coded_matmul` knows beforehand is found out by the tasks: parity of chunks
     that cannot be mixed is given up, and the product waits for its own chunks.
 
+    Where Dask sums products of small integers over inner chunks, it wraps each product in their
+    dtype before it adds them in a wide one. Coded products are wide from the start: equal where
+    nothing wraps, and exact where Dask's are not.
+
     Examples
     --------
     >>> import dask.array as da

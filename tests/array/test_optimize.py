@@ -65,6 +65,18 @@ def test_values_are_those_of_dask(operands: tuple[da.Array, da.Array]) -> None:
             np.testing.assert_allclose(coded, plain, rtol=1e-5)
 
 
+@pytest.mark.parametrize("parity", [1, 2])
+@pytest.mark.parametrize("inner", [8, 3])
+def test_sums_of_small_integers_are_exact(inner: int, parity: int) -> None:
+    """Dask's are wrapped in every chunk, and wide only afterwards."""
+    x = np.full((6, 8), 200, "uint8")
+    a, b = da.from_array(x, chunks=(2, inner)), da.from_array(x.T, chunks=(inner, 3))
+    with optimize(parity=parity):
+        coded = computed(da.tensordot(a, b, axes=1))
+    assert coded.dtype == np.dtype("uint64")
+    np.testing.assert_array_equal(coded, x.astype("uint64") @ x.T.astype("uint64"))
+
+
 @given(data=st.data())
 @settings(max_examples=40)
 def test_losses_are_decoded(data: st.DataObject) -> None:
