@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from distributed import Client, Event, Scheduler, Worker
+from distributed import Client, Event, Scheduler, Worker, wait
 from distributed.utils_test import gen_cluster
 from made_groups import MadeGroup
 
@@ -26,6 +26,10 @@ async def until(condition: Callable[[], bool]) -> None:
 
 def in_memory(s: Scheduler, *keys: Any) -> bool:
     return all(key in s.tasks and s.tasks[key].state == "memory" for key in keys)
+
+
+def wanted(s: Scheduler, c: Client, key: Any) -> bool:
+    return key in s.tasks and s.clients[c.id] in (s.tasks[key].who_wants or ())
 
 
 @pytest.mark.parametrize("how", ["cancel", "release"])
@@ -90,9 +94,13 @@ async def test_an_output_that_was_cancelled_and_is_wanted_again(
     await enable(c)
     made = MadeGroup(gates={0: "hold", 3: "parity", 4: "parity"})
     futures = c.get(made.graph, made.keys, sync=False)
-    await until(lambda: in_memory(s, *made.keys[1:]))
+    # What the scheduler says of a task takes its time to arrive: were anything of it still under
+    # way, the client would take it for news of what it asks for next, as it would without us.
+    await wait(futures[1:])
     await c.cancel(futures[1:2])
+    await until(lambda: not wanted(s, c, made.keys[1]))
     again = c.get(made.graph, made.keys, sync=False)
+    await until(lambda: wanted(s, c, made.keys[1]))
     await Event("hold").set()
     made.check(await c.gather(again))
     del futures, again
