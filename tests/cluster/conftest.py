@@ -1,4 +1,4 @@
-"""Lets the tests of this folder import their helper, in this process and in worker processes."""
+"""Lets the tests of this folder import their helpers, in this process and in worker processes."""
 
 import sys
 from pathlib import Path
@@ -11,5 +11,7 @@ import dask_coded.cluster  # noqa: F401
 sys.path.insert(0, str(Path(__file__).parent))
 
 import made_groups
+import watching
 
-cloudpickle.register_pickle_by_value(made_groups)
+for helper in (made_groups, watching):
+    cloudpickle.register_pickle_by_value(helper)

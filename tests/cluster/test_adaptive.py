@@ -1,17 +1,17 @@
 """Workers come and go because the cluster adapts to its work, while coded products run."""
 
-import time
 from typing import Any
 
 import dask.array as da
 import numpy as np
 import pytest
 from distributed import Client, Event, LocalCluster
+from watching import wait_until
 
 from dask_coded import coded_matmul, encode, report
 from dask_coded.testing import EmulatedCluster, assert_clean
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.cluster
 
 RNG = np.random.default_rng(3)
 A = RNG.normal(size=(60, 30))
@@ -19,10 +19,7 @@ B = RNG.normal(size=(30, 20))
 
 
 def until_workers(client: Client, enough: Any) -> None:
-    deadline = time.monotonic() + 40
-    while not enough(len(client.scheduler_info(n_workers=-1)["workers"])):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_until(lambda: enough(len(client.scheduler_info(n_workers=-1)["workers"])))
 
 
 def held(block: Any, gate: str) -> Any:

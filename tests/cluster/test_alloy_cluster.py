@@ -16,7 +16,7 @@ from dask_coded.cluster import report
 from dask_coded.codes import AbstractCode, Alloy
 from dask_coded.testing import ConstantDelay, EmulatedCluster, TaskFaults, assert_clean
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.cluster
 
 
 def hold_shares(dask_worker: Any, lost: Container[int]) -> None:
@@ -73,7 +73,7 @@ def test_seven_results_are_enough(code: AbstractCode, lost: tuple[int, ...], dty
         client.run(hold_shares, lost=lost)
         future = client.compute(coded_matmul(a, b, code=code))
         try:
-            check(future.result(timeout=60), expected)
+            check(future.result(timeout=90), expected)
         finally:
             Event("go on").set()
         (group,) = report(client).groups
@@ -101,11 +101,11 @@ def test_two_workers_lost_in_the_middle(deed: str, mixing: Any) -> None:
         future = client.compute(coded_matmul(a, b, code=code))
         # Both first: what one of them begins with may come from the other.
         for victim in victims:
-            assert cluster.points.wait(f"share-started@{victim}", timeout=30) is not None
+            assert cluster.points.wait(f"share-started@{victim}", timeout=90) is not None
         for victim in victims:
             getattr(cluster, deed)(victim)
         Event("go on").set()
-        check(future.result(timeout=60), expected)
+        check(future.result(timeout=90), expected)
         if deed == "freeze":
             for victim in victims:
                 cluster.thaw(victim)

@@ -16,7 +16,7 @@ from dask_coded.cluster import report
 from dask_coded.codes import CrossSubspaceAlignment, FlexibleCSA, Lagrange
 from dask_coded.testing import EmulatedCluster, assert_clean
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.cluster
 
 CYCLE = [(0, 0), (1, 0), (1, 1), (2, 1), (2, 2), (0, 2)]
 STAR = [(0, j) for j in range(4)]

@@ -1,8 +1,7 @@
 """What is written down of a group: once, of the right group, and whenever the news comes."""
 
-import asyncio
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,31 +11,12 @@ from distributed import Client, Event, Scheduler, Worker
 from distributed.scheduler import TaskGroup, TaskPrefix, TaskState
 from distributed.utils_test import gen_cluster
 from made_groups import MadeGroup, failing
+from watching import SIX, plugin, processing, until
 
-from dask_coded.cluster import CodedSchedulerPlugin, enable, report
+from dask_coded.cluster import enable, report
 from dask_coded.cluster._group import Group, stuck
 
 pytestmark = pytest.mark.cluster
-
-SIX = {"client": True, "nthreads": [("127.0.0.1", 1)] * 6, "timeout": 60}
-
-
-def plugin(s: Scheduler) -> CodedSchedulerPlugin:
-    found = s.plugins["dask-coded"]
-    assert isinstance(found, CodedSchedulerPlugin)
-    return found
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    for _ in range(2000):
-        if condition():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("nothing happened for 20 s")
-
-
-def processing(s: Scheduler, key: Any) -> bool:
-    return key in s.tasks and s.tasks[key].state == "processing"
 
 
 @gen_cluster(**SIX)

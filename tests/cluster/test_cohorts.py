@@ -8,6 +8,7 @@ import pytest
 from distributed import Client, wait
 from distributed.active_memory_manager import ReduceReplicas, Suggestion
 from distributed.utils_test import gen_cluster
+from watching import on_workers
 
 from dask_coded.cluster import (
     CodedSchedulerPlugin,
@@ -125,11 +126,7 @@ def test_cohorts_end_with_their_last_group_and_are_forgotten() -> None:
 # ---------------------------------------------------------------------- copies
 
 
-@gen_cluster(
-    client=True,
-    nthreads=[("", 1)] * 3,
-    config={"distributed.scheduler.active-memory-manager.start": False},
-)
+@gen_cluster(**on_workers(3, config={"distributed.scheduler.active-memory-manager.start": False}))
 async def test_the_copy_at_home_stays(c: Client, s: Any, *workers: Any) -> None:
     manager = s.extensions["amm"]
     manager.policies.clear()
@@ -171,7 +168,7 @@ def test_other_suggestions_pass() -> None:
     assert answers == [1, 2, 3]
 
 
-@gen_cluster(client=True, nthreads=[("", 1)])
+@gen_cluster(**on_workers(1))
 async def test_the_manager_gets_its_own_policy_back(c: Client, s: Any, *workers: Any) -> None:
     before = set(s.extensions["amm"].policies)
     await enable(c)

@@ -12,7 +12,7 @@ from distributed import Client
 from dask_coded import coded_matmul, report
 from dask_coded.testing import assert_clean
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.cluster
 
 CONFIGURATION = """
 coded:

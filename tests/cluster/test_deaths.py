@@ -1,36 +1,18 @@
 """Shares whose workers die of them are erasures, until too few are left."""
 
-import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from distributed import Client, Event, KilledWorker, Scheduler, Worker
 from distributed.utils_test import gen_cluster
 from made_groups import MadeGroup
+from watching import on_workers, processing, until
 
 from dask_coded.cluster import enable, report
 
 pytestmark = pytest.mark.cluster
 
-ONE_DEATH = {
-    "client": True,
-    "nthreads": [("127.0.0.1", 1)] * 8,
-    "timeout": 60,
-    "config": {"distributed.scheduler.allowed-failures": 0},
-}
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    for _ in range(2000):
-        if condition():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("nothing happened for 20 s")
-
-
-def processing(s: Scheduler, key: Any) -> bool:
-    return key in s.tasks and s.tasks[key].state == "processing"
+ONE_DEATH = on_workers(8, config={"distributed.scheduler.allowed-failures": 0})
 
 
 async def die(s: Scheduler, key: Any) -> None:

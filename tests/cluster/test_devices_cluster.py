@@ -4,7 +4,6 @@ Chunks are made where they live, by ``map_blocks``, and are of a stand-in for Cu
 raises wherever CuPy would (``tests/array/device_arrays.py``).
 """
 
-import asyncio
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ import pytest
 from dask._task_spec import convert_legacy_task
 from distributed import Client, Scheduler, Worker, futures_of, wait
 from distributed.utils_test import gen_cluster
+from watching import on_workers, until
 
 from dask_coded.array import coded_matmul, coded_matmul_batch, encode, optimize
 from dask_coded.cluster._placement import unequipped
@@ -30,7 +30,7 @@ sys.path.insert(0, str(MODULE.parent))
 
 import device_arrays  # noqa: E402
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.cluster
 
 RNG = np.random.default_rng(8)
 A = RNG.standard_normal((120, 30))
@@ -115,8 +115,8 @@ def test_workers_without_a_device_are_left_out_where_resources_say_so() -> None:
             product = coded_matmul(a, b, parity=1)
             cluster.freeze("w1")
             product = product.persist()
-            wait(product, timeout=60)
-            check(client.compute(product).result(timeout=60), A @ B)
+            wait(product, timeout=90)
+            check(client.compute(product).result(timeout=90), A @ B)
         bare = {cluster.workers[name].address for name in ("w0", "w3")}
         held = client.who_has(futures_of(product))
         assert len(held) == 3
@@ -133,10 +133,10 @@ def test_rewritten_products_and_batches_keep_to_resources_too() -> None:
             a, b = on_device(A, (40, 30)), on_device(B, (30, 20))
             cluster.freeze("w1")
             with optimize(parity=1):
-                check(client.compute(a @ b).result(timeout=60), A @ B)
+                check(client.compute(a @ b).result(timeout=90), A @ B)
             first, second = coded_matmul_batch([(a, b), (a, b[:, ::-1])], parity=1)
-            check(client.compute(first).result(timeout=60), A @ B)
-            check(client.compute(second).result(timeout=60), A @ B[:, ::-1])
+            check(client.compute(first).result(timeout=90), A @ B)
+            check(client.compute(second).result(timeout=90), A @ B[:, ::-1])
         cluster.thaw("w1")
         assert not any(client.run(refused).values())
 
@@ -169,24 +169,20 @@ def test_outputs_that_are_lost_again_come_back_where_there_is_a_device() -> None
             product = coded_matmul(on_device(A, (40, 30)), on_device(B, (30, 20)), parity=1)
             cluster.freeze("w1")
             product = product.persist()
-            wait(product, timeout=60)
+            wait(product, timeout=90)
             held = client.who_has(futures_of(product)).values()
             holders = {address for addresses in held for address in addresses}
             names = {w.address: name for name, w in cluster.workers.items()}
             # One after the other, whoever decoded among them.
             for address in sorted(holders)[:2]:
                 cluster.kill(names[address])
-                check(client.compute(product).result(timeout=60), A @ B)
+                check(client.compute(product).result(timeout=90), A @ B)
         cluster.thaw("w1")
         assert not any(client.run(refused).values())
         del product
 
 
-@gen_cluster(
-    client=True,
-    nthreads=[("127.0.0.1", 1, {"resources": {"GPU": 1}}), ("127.0.0.1", 1)],
-    timeout=30,
-)
+@gen_cluster(**on_workers([("127.0.0.1", 1, {"resources": {"GPU": 1}}), ("127.0.0.1", 1)]))
 async def test_workers_that_lack_a_resource_are_told(
     c: Client, s: Scheduler, a: Worker, b: Worker
 ) -> None:
@@ -194,25 +190,19 @@ async def test_workers_that_lack_a_resource_are_told(
         c.submit(int, n, key=key, resources={"GPU": n}) for n, key in ((1, "one"), (2, "two"))
     ]
     futures.append(c.submit(int, 3, key="free"))
-    while len(s.tasks) < 3:
-        await asyncio.sleep(0.01)
+    await until(lambda: len(s.tasks) == 3)
     assert unequipped(s, [s.tasks["free"]]) == frozenset()
     assert unequipped(s, [s.tasks["one"], s.tasks["free"]]) == {b.address}
     assert unequipped(s, [s.tasks["one"], s.tasks["two"]]) == {a.address, b.address}
 
 
-@gen_cluster(
-    client=True,
-    nthreads=[("127.0.0.1", 1, {"resources": {"GPU": 1}}), ("127.0.0.1", 1)],
-    timeout=30,
-)
+@gen_cluster(**on_workers([("127.0.0.1", 1, {"resources": {"GPU": 1}}), ("127.0.0.1", 1)]))
 async def test_a_decode_never_runs_where_a_resource_is_lacking(
     c: Client, s: Scheduler, a: Worker, b: Worker
 ) -> None:
     # Until now nobody has enough of it, so that all of this waits.
     futures = [c.submit(int, n, key=f"output-{n}", resources={"GPU": 2}) for n in range(3)]
-    while len(s.unrunnable) < 3:
-        await asyncio.sleep(0.01)
+    await until(lambda: len(s.unrunnable) == 3)
     state = SchedulerState(s)
     await a.set_resources(GPU=2)
     wished = {

@@ -8,7 +8,7 @@ from distributed import futures_of, wait
 from dask_coded import coded_matmul, enable
 from dask_coded.testing import EmulatedCluster, assert_clean
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.cluster
 
 A = np.random.default_rng(0).normal(size=(80, 30))
 B = np.random.default_rng(1).normal(size=(30, 20))

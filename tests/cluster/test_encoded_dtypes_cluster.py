@@ -1,8 +1,7 @@
 """Encoded matrices on real workers, multiplied by operands of another dtype than theirs."""
 
-import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import dask
@@ -10,23 +9,17 @@ import dask.array as da
 import numpy as np
 import pytest
 from distributed import Client, futures_of, wait
+from watching import wait_until
 
 from dask_coded.array import EncodedArray, encode
 from dask_coded.errors import AmplificationWarning
 from dask_coded.testing import EmulatedCluster, assert_clean
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.cluster
 
 RNG = np.random.default_rng(5)
 IMAGE = RNG.integers(200, 256, (43, 6), dtype=np.uint8)
 V, Y = RNG.standard_normal((6, 2)), RNG.standard_normal((43, 2))
-
-
-def until(condition: Callable[..., bool], *args: Any) -> None:
-    end = time.monotonic() + 60.0
-    while not condition(*args):
-        assert time.monotonic() < end, "nothing happened for a minute"
-        time.sleep(0.05)
 
 
 @pytest.fixture
@@ -48,7 +41,7 @@ def home_of(cluster: EmulatedCluster, client: Client, encoded: EncodedArray, sha
     def holders() -> Any:
         return client.who_has(futures_of(encoded))[encoded.name, 0, share]
 
-    until(lambda: len(holders()) == 1)
+    wait_until(lambda: len(holders()) == 1)
     (address,) = holders()
     return next(name for name, worker in cluster.workers.items() if worker.address == address)
 
@@ -76,7 +69,7 @@ def test_small_integers_whose_shares_are_late_and_lost(
     for step, share in enumerate((2, 4, 0), start=1):
         # A block, which parity gives back; parity, which is wider; and a block from that.
         cluster.kill(home_of(cluster, client, encoded, share))
-        until(all_are_held, client, encoded)
+        wait_until(all_are_held, client, encoded)
         check(encoded, step)
     np.testing.assert_array_equal(encoded.decode().compute(), IMAGE, strict=True)
     (tiles,) = dask.compute(encoded)
@@ -105,7 +98,7 @@ def test_digits_that_the_shares_never_had_are_not_promised(
         warnings.simplefilter("always")
         product = (encoded @ V).compute()
         # The warning comes by another way than the result.
-        until(lambda: any(w.category is AmplificationWarning for w in caught))
+        wait_until(lambda: any(w.category is AmplificationWarning for w in caught))
     assert product.dtype == np.float64
     np.testing.assert_allclose(product, single @ V, rtol=1e-4, atol=1e-4)
     del encoded

@@ -9,7 +9,7 @@ from made_groups import MadeGroup
 from dask_coded.cluster import report
 from dask_coded.testing import EmulatedCluster, assert_clean
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.cluster
 
 
 def test_report_names_the_evicted() -> None:

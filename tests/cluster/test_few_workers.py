@@ -11,7 +11,7 @@ from distributed import Client
 from dask_coded import MDS, coded_matmul, encode
 from dask_coded.testing import EmulatedCluster, assert_clean
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.cluster
 
 A = np.random.default_rng(0).normal(size=(80, 30))
 B = np.random.default_rng(1).normal(size=(30, 20))

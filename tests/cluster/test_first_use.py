@@ -4,7 +4,6 @@ Nothing is thawed before the result is there: if it comes at all, nobody waited 
 """
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import dask.array as da
@@ -13,17 +12,17 @@ import pytest
 from distributed import Client, Event, Scheduler, Worker
 from distributed.utils_test import gen_cluster
 from made_groups import MadeGroup
+from watching import SIX, plugin, until
 
 from dask_coded import coded_matmul, enable, report
-from dask_coded.cluster import CodedSchedulerPlugin, _first_use, is_enabled
+from dask_coded.cluster import _first_use, is_enabled
 from dask_coded.testing import EmulatedCluster, assert_clean
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.cluster
 
 RNG = np.random.default_rng(5)
 A = RNG.normal(size=(60, 30))
 B = RNG.normal(size=(30, 20))
-SIX = {"client": True, "nthreads": [("127.0.0.1", 1)] * 6, "timeout": 60}
 
 
 def product(parity: int = 2) -> da.Array:
@@ -34,20 +33,6 @@ def product(parity: int = 2) -> da.Array:
 def not_by_itself(client: Client) -> None:
     """Let a client enable the runtime only when it is told to."""
     _first_use._asked.add(client)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    for _ in range(2000):
-        if condition():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("nothing happened for 20 s")
-
-
-def plugin(s: Scheduler) -> CodedSchedulerPlugin:
-    found = s.plugins["dask-coded"]
-    assert isinstance(found, CodedSchedulerPlugin)
-    return found
 
 
 # A worker that is frozen from the start: some of six shares are given to it

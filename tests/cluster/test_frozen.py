@@ -3,7 +3,6 @@
 Nothing is thawed before the result is there: if it comes at all, nobody waited for the frozen.
 """
 
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,11 +11,12 @@ import pytest
 from dask._task_spec import Task, TaskRef
 from distributed import Client, Event, wait
 from made_groups import MadeGroup, gated
+from watching import wait_until
 
 from dask_coded.cluster import enable, report
 from dask_coded.testing import EmulatedCluster, assert_clean
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.cluster
 
 
 def hold_decodes(dask_worker: Any) -> None:
@@ -83,10 +83,7 @@ def until_in_memory(client: Client, *keys: Any) -> None:
         tasks = dask_scheduler.tasks
         return all(key in tasks and tasks[key].state == "memory" for key in keys)
 
-    deadline = time.monotonic() + 20
-    while not client.run_on_scheduler(arrived):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(client.run_on_scheduler, arrived)
 
 
 def test_frozen_before_the_product(operand: Operand) -> None:
@@ -169,11 +166,9 @@ def test_thawed_worker_is_trusted_again(operand: Operand) -> None:
     operand.freeze(1)
     futures, made = operand.product("p")
     made.check(operand.client.gather(futures))
-    while operand.worker_of[1] not in silent(operand):
-        pass
+    wait_until(lambda: operand.worker_of[1] in silent(operand))
     operand.thaw(1)
-    while silent(operand):
-        pass
+    wait_until(lambda: not silent(operand))
     futures, made = operand.product("q")
     made.check(operand.client.gather(futures))
     until_in_memory(operand.client, *made.keys)

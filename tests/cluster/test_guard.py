@@ -11,25 +11,18 @@ from distributed import Client, Event, Scheduler, Worker
 from distributed.utils_test import gen_cluster
 from distributed.worker_state_machine import AcquireReplicasEvent
 from made_groups import MadeGroup
+from watching import on_workers, until
 
 from dask_coded.cluster import enable, report
 from dask_coded.testing import EmulatedCluster, assert_clean
 
-TWO = {"client": True, "nthreads": [("127.0.0.1", 1)] * 2, "timeout": 60}
+TWO = on_workers(2)
 
 
 def read(value: Any) -> Any:
     Event("reading").set()
     Event("rest").wait()
     return value
-
-
-async def until(condition: Any) -> None:
-    for _ in range(1000):
-        if condition():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("nothing happened for 10 s")
 
 
 def hold_guard(worker: Worker) -> asyncio.Event:
@@ -79,7 +72,7 @@ async def test_hanging_up_again_before_the_first_is_done(
 
 
 #: Connecting may take longer than any test waits.
-PATIENT = TWO | {"config": {"distributed.comm.timeouts.connect": "50s"}}
+PATIENT = on_workers(2, config={"distributed.comm.timeouts.connect": "1h"})
 
 
 @gen_cluster(**PATIENT)
@@ -194,7 +187,6 @@ async def test_a_worker_back_under_the_same_address(
 
 
 @pytest.mark.cluster
-@pytest.mark.timeout(120)
 def test_frozen_when_the_runtime_was_enabled() -> None:
     """It is guarded when it speaks again, and stays when another falls silent."""
 

@@ -12,7 +12,7 @@ from distributed import Client
 import dask_coded
 from dask_coded.testing import EmulatedCluster, TaskFaults, assert_clean
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.cluster
 
 A = np.random.default_rng(0).normal(size=(80, 30))
 B = np.random.default_rng(1).normal(size=(30, 20))
@@ -55,7 +55,7 @@ def test_hook_with_a_frozen_worker(
     with hook:
         future = client.compute(a @ b)
         if moment == "during":
-            cluster.points.wait("task-started@w1", timeout=30)
+            cluster.points.wait("task-started@w1", timeout=90)
             cluster.freeze("w1")
         np.testing.assert_allclose(future.result(), A @ B)
         np.testing.assert_allclose(((a + 1) @ b).sum(axis=1).compute(), ((A + 1) @ B).sum(axis=1))

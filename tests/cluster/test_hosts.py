@@ -3,17 +3,14 @@
 import pytest
 from distributed import Client, Scheduler, Worker
 from distributed.utils_test import gen_cluster
+from watching import on_workers
 
 from dask_coded.cluster._rest import free_workers, moves
 
 pytestmark = pytest.mark.cluster
 
 #: Two workers on each of three hosts.
-THREE = {
-    "client": True,
-    "nthreads": [(f"127.0.0.{1 + i // 2}", 1) for i in range(6)],
-    "timeout": 60,
-}
+THREE = on_workers([(f"127.0.0.{1 + i // 2}", 1) for i in range(6)])
 
 
 @gen_cluster(**THREE)
@@ -49,7 +46,7 @@ async def test_a_share_moves_to_a_host_with_fewer_others(
         assert moved[1] in at[2 * host : 2 * host + 2]
 
 
-@gen_cluster(client=True, nthreads=[("127.0.0.1", 1)] * 3, timeout=60)
+@gen_cluster(**on_workers(3))
 async def test_one_host_is_no_reason_to_stay(c: Client, s: Scheduler, *workers: Worker) -> None:
     at = [worker.address for worker in workers]
     found = moves(s, {"a": at[0], "b": at[0], "c": at[0]}, at[:1])

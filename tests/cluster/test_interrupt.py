@@ -14,7 +14,7 @@ from distributed import Client
 from dask_coded import coded_matmul, report
 from dask_coded.testing import ConstantDelay, EmulatedCluster, TaskFaults, assert_clean
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.cluster
 
 A = np.random.default_rng(0).normal(size=(80, 30))
 B = np.random.default_rng(1).normal(size=(30, 20))
@@ -99,11 +99,11 @@ def test_interrupted_client(
         env=os.environ,
         preexec_fn=listen_to_interrupts,
     ) as process:
-        assert cluster.points.wait("product-started", timeout=30)
+        assert cluster.points.wait("product-started", timeout=90)
         # Released first, it might be done before it is interrupted.
         process.send_signal(signal.SIGINT)
         release_products(cluster)
-        output, _ = process.communicate(timeout=30)
+        output, _ = process.communicate(timeout=90)
     assert "interrupted" in output
     assert process.returncode == 0
     if after == "stays":
@@ -116,7 +116,7 @@ def test_killed_client(cluster: EmulatedCluster, client: Client) -> None:
         [sys.executable, "-c", SCRIPT, cluster.scheduler_address, "matmul", ""],
         stdout=subprocess.PIPE,
     ) as process:
-        assert cluster.points.wait("product-started", timeout=30)
+        assert cluster.points.wait("product-started", timeout=90)
         release_products(cluster)
         process.kill()
 
@@ -125,6 +125,6 @@ def test_client_closed_in_the_middle(cluster: EmulatedCluster, client: Client) -
     hold_products(cluster)
     with cluster.client(set_as_default=False) as other:
         future = other.compute(coded_matmul(da.from_array(A, chunks=(20, 30)), B, parity=1))
-        assert cluster.points.wait("product-started", timeout=30)
+        assert cluster.points.wait("product-started", timeout=90)
         release_products(cluster)
     assert future.status == "cancelled"

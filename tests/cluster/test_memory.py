@@ -14,7 +14,7 @@ from distributed import Client, KilledWorker
 from dask_coded import coded_matmul, encode
 from dask_coded.testing import EmulatedCluster, assert_clean, signal
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.cluster
 
 #: A bare worker takes about a quarter of it.
 LIMIT = "600MB"
@@ -105,6 +105,6 @@ def test_products_that_break_a_worker(cluster: EmulatedCluster, client: Client) 
     for i, name in enumerate(("w1", "w3")):
         client.run(break_products, workers=[cluster.workers[name].address])
         np.testing.assert_allclose((encoded @ (B + i)).compute(), A @ (B + i))
-        cluster.points.wait("greedy", i + 1, timeout=30)
+        cluster.points.wait("greedy", i + 1, timeout=90)
         client.wait_for_workers(4)
     np.testing.assert_allclose((encoded @ B).compute(), A @ B)

@@ -14,7 +14,7 @@ import dask_coded
 from dask_coded.errors import InstallationError
 from dask_coded.testing import assert_clean
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.cluster
 
 A = np.random.default_rng(0).normal(size=(60, 30))
 B = np.random.default_rng(1).normal(size=(30, 20))

@@ -19,7 +19,7 @@ from dask_coded.codes import LT, MDS, AbstractCode, Bivariate
 from dask_coded.fields import PAIRED
 from dask_coded.testing import EmulatedCluster, assert_clean
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.cluster
 
 RNG = np.random.default_rng(4)
 WORKERS = 5
@@ -119,11 +119,11 @@ def test_partial_work_counts(
     if isinstance(code, LT):
         # A chunk that no share is may be loaded by the worker that is held.
         left = left.persist()
-        wait(left, timeout=30)
+        wait(left, timeout=90)
     hold(cluster, client, counts)
     before = len(report(client).groups)
     future = client.compute(coded_matmul(left, right, code=code))
-    np.testing.assert_allclose(future.result(timeout=60), a @ b, atol=1e-8)
+    np.testing.assert_allclose(future.result(timeout=90), a @ b, atol=1e-8)
     wait_for_groups(client, before + 1)
     found = shares_by_worker(client, cluster)
     if isinstance(code, LT):
@@ -161,7 +161,7 @@ def test_workers_may_be_lost_with_all_their_shares(
     coded_matmul(left[:20], right, parity=1).compute()
     hold(cluster, client, {"w0": 0, "w4": 0})
     future = client.compute(coded_matmul(left, right, parity=2, shares_per_worker=4))
-    np.testing.assert_allclose(future.result(timeout=60), a @ b, atol=1e-8)
+    np.testing.assert_allclose(future.result(timeout=90), a @ b, atol=1e-8)
     group = report(client).groups[-1]
     assert "MDS(n_shares=20, k=12" in group["code"]
     found = shares_by_worker(client, cluster)
@@ -185,7 +185,7 @@ def test_what_was_fetched_from_a_lost_worker_counts(
     hold(cluster, client, {"w2": 1})
     product = coded_matmul(left, right, code=code)
     futures = client.compute(list(product.to_delayed().ravel()))
-    assert Event("held-w2").wait(timeout=30)
+    assert Event("held-w2").wait(timeout=90)
     address = cluster.workers["w2"].address
     outputs = {future.key for future in futures}
     for _ in range(500):
@@ -198,7 +198,7 @@ def test_what_was_fetched_from_a_lost_worker_counts(
     elsewhere = cluster.workers["w3"].address
     (copied,) = [future for future in futures if future.key == first[0]]
     read = client.submit(np.sum, copied, workers=[elsewhere], pure=False)
-    wait(read, timeout=30)
+    wait(read, timeout=90)
     before = len(report(client).groups)
     (cluster.freeze if fate == "frozen" else cluster.kill)("w2")
     found = np.concatenate(client.gather(futures))

@@ -1,7 +1,7 @@
 """Workers that are no good just now: paused by their memory, silent, just back, or slow."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -13,29 +13,15 @@ from distributed.core import Status
 from distributed.metrics import time
 from distributed.utils_test import gen_cluster
 from made_groups import MadeGroup, gated
+from watching import SIX, on_workers, plugin, until
 
-from dask_coded.cluster import CodedSchedulerPlugin, enable
+from dask_coded.cluster import enable
 from dask_coded.cluster._group import Group
 
 pytestmark = pytest.mark.cluster
 
-SIX = {"client": True, "nthreads": [("127.0.0.1", 1)] * 6, "timeout": 60}
 # What a worker says of itself is up to the test.
 NO_MONITOR = {"distributed.worker.memory.pause": False}
-
-
-def plugin(s: Scheduler) -> CodedSchedulerPlugin:
-    found = s.plugins["dask-coded"]
-    assert isinstance(found, CodedSchedulerPlugin)
-    return found
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    for _ in range(2000):
-        if condition():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("nothing happened for 20 s")
 
 
 async def turns(count: int = 50) -> None:
@@ -87,7 +73,7 @@ async def set_status(s: Scheduler, workers: Iterable[Worker], status: Status) ->
     await until(lambda: all(s.workers[w.address].status == status for w in workers))
 
 
-@gen_cluster(config=NO_MONITOR, **SIX)
+@gen_cluster(**on_workers(6, config=NO_MONITOR))
 async def test_decode_waits_for_a_worker_that_may_take_it(
     c: Client, s: Scheduler, *workers: Worker
 ) -> None:
@@ -116,7 +102,7 @@ async def test_decode_waits_for_a_worker_that_may_take_it(
     await no_trace(s)
 
 
-@gen_cluster(config=NO_MONITOR, **SIX)
+@gen_cluster(**on_workers(6, config=NO_MONITOR))
 async def test_shares_without_a_worker_start_when_any_goes_on(
     c: Client, s: Scheduler, *workers: Worker
 ) -> None:
@@ -142,7 +128,7 @@ async def test_shares_without_a_worker_start_when_any_goes_on(
     await no_trace(s)
 
 
-@gen_cluster(config=NO_MONITOR, **SIX)
+@gen_cluster(**on_workers(6, config=NO_MONITOR))
 async def test_trusted_again_but_still_paused(c: Client, s: Scheduler, *workers: Worker) -> None:
     await enable(c)
     worker, other = workers[:2]
@@ -164,7 +150,7 @@ async def test_trusted_again_but_still_paused(c: Client, s: Scheduler, *workers:
     assert s.workers[worker.address] in s.running
 
 
-@gen_cluster(config=NO_MONITOR, **SIX)
+@gen_cluster(**on_workers(6, config=NO_MONITOR))
 async def test_paused_before_it_fell_silent(c: Client, s: Scheduler, *workers: Worker) -> None:
     await enable(c)
     worker = workers[0]
@@ -206,7 +192,7 @@ async def test_what_is_made_of_outputs_is_made_elsewhere_once_anybody_is_back(
     await no_trace(s)
 
 
-@gen_cluster(config={"coded.evict-after": "0s"}, **SIX)
+@gen_cluster(**on_workers(6, config={"coded.evict-after": "0s"}))
 async def test_whoever_comes_back_first_does_not_cost_the_others(
     c: Client, s: Scheduler, *workers: Worker
 ) -> None:

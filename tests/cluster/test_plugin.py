@@ -1,9 +1,8 @@
 """The plugin under a validating scheduler; shares are held by events, never by sleeping."""
 
-import asyncio
 import gc
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import dask
@@ -12,28 +11,13 @@ import pytest
 from distributed import Client, Event, Scheduler, Worker
 from distributed.utils_test import gen_cluster
 from made_groups import MadeGroup, failing
+from watching import SIX, on_workers, plugin, until
 
-from dask_coded.cluster import CodedSchedulerPlugin, enable, report
+from dask_coded.cluster import enable, report
 from dask_coded.codes import Replication
 from dask_coded.errors import AmplificationWarning
 
 pytestmark = pytest.mark.cluster
-
-SIX = {"client": True, "nthreads": [("127.0.0.1", 1)] * 6, "timeout": 60}
-
-
-def plugin(s: Scheduler) -> CodedSchedulerPlugin:
-    found = s.plugins["dask-coded"]
-    assert isinstance(found, CodedSchedulerPlugin)
-    return found
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    for _ in range(2000):
-        if condition():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("nothing happened for 20 s")
 
 
 async def assert_no_trace(s: Scheduler, workers: Sequence[Worker]) -> None:
@@ -97,7 +81,7 @@ async def test_healthy_group_runs_its_shares_and_nothing_else(
     await assert_no_trace(s, workers)
 
 
-@gen_cluster(client=True, nthreads=[("127.0.0.1", 1)] * 5, timeout=60)
+@gen_cluster(**on_workers(5))
 async def test_without_plugin_it_is_a_plain_graph(
     c: Client, s: Scheduler, *workers: Worker
 ) -> None:
@@ -347,7 +331,7 @@ async def test_outputs_lost_later_come_back(c: Client, s: Scheduler, *workers: W
     await until(lambda: not plugin(s).conductor.groups)
 
 
-@gen_cluster(client=True, nthreads=[("127.0.0.1", 1)], timeout=60)
+@gen_cluster(**on_workers(1))
 async def test_one_worker(c: Client, s: Scheduler, *workers: Worker) -> None:
     await enable(c)
     for systematic in (True, False):
@@ -356,7 +340,7 @@ async def test_one_worker(c: Client, s: Scheduler, *workers: Worker) -> None:
     await assert_no_trace(s, workers)
 
 
-@gen_cluster(client=True, nthreads=[], timeout=60)
+@gen_cluster(**on_workers(0))
 async def test_workers_may_come_later(c: Client, s: Scheduler) -> None:
     await enable(c)
     group = MadeGroup()

@@ -15,8 +15,9 @@ from distributed import Client, Event, Scheduler, Worker
 from distributed.metrics import time
 from distributed.utils_test import gen_cluster
 from made_groups import MadeGroup, failing
+from watching import on_workers, plugin, until
 
-from dask_coded.cluster import CodedSchedulerPlugin, enable
+from dask_coded.cluster import enable
 from dask_coded.codes import MDS
 
 pytestmark = pytest.mark.cluster
@@ -58,9 +59,7 @@ class Turmoil:
     def __init__(self, s: Scheduler, workers: list[Worker], rng: random.Random) -> None:
         self.s, self.workers, self.rng = s, workers, rng
         self.suspects: set[str] = set()
-        found = s.plugins["dask-coded"]
-        assert isinstance(found, CodedSchedulerPlugin)
-        self.plugin = found
+        self.plugin = plugin(s)
 
     async def lose(self) -> None:
         if len(self.workers) > 2:
@@ -95,7 +94,7 @@ async def somewhat_later(rng: random.Random) -> None:
 
 
 @pytest.mark.parametrize("seed", range(6))
-@gen_cluster(client=True, nthreads=[("127.0.0.1", 1)] * 5, timeout=120)
+@gen_cluster(**on_workers(5))
 async def test_random_events(c: Client, s: Scheduler, *workers: Worker, seed: int) -> None:
     await enable(c)
     s.allowed_failures = 100
@@ -125,12 +124,7 @@ async def test_random_events(c: Client, s: Scheduler, *workers: Worker, seed: in
         job.check(await c.gather(futures))
     assert not [record for record in complaints if record.levelno >= logging.ERROR]
     del jobs, futures
-    for _ in range(2000):
-        if not s.tasks and not conductor.groups:
-            break
-        await asyncio.sleep(0.01)
-    assert not s.tasks
-    assert not conductor.groups
+    await until(lambda: not s.tasks and not conductor.groups)
     assert "dask-coded" not in s.clients
     s.validate_state()
     for worker in turmoil.workers:

@@ -1,31 +1,16 @@
 """What users release leaves the workers' memory at once, whatever the group still waits for."""
 
-import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from distributed import Client, Event, Scheduler, Worker, wait
 from distributed.utils_test import gen_cluster
 from made_groups import MadeGroup
+from watching import SIX, in_memory, until
 
 from dask_coded.cluster import enable
 
 pytestmark = pytest.mark.cluster
-
-SIX = {"client": True, "nthreads": [("127.0.0.1", 1)] * 6, "timeout": 60}
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    for _ in range(1000):
-        if condition():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("nothing happened for 10 s")
-
-
-def in_memory(s: Scheduler, *keys: Any) -> bool:
-    return all(key in s.tasks and s.tasks[key].state == "memory" for key in keys)
 
 
 def wanted(s: Scheduler, c: Client, key: Any) -> bool:

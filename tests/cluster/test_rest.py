@@ -1,27 +1,19 @@
 """Shares at rest on real workers: one to a worker again, whatever happened meanwhile."""
 
-import time
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 import dask.array as da
 import numpy as np
 import pytest
 from distributed import Client, futures_of, wait
+from watching import wait_until
 
 from dask_coded.array import EncodedArray, encode
 from dask_coded.errors import UnsupportedOperationError
 from dask_coded.testing import EmulatedCluster, assert_clean
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
-
-
-def until(condition: Callable[..., bool], *args: Any) -> None:
-    end = time.monotonic() + 40.0
-    while not condition(*args):
-        assert time.monotonic() < end, "nothing happened for 40 s"
-        time.sleep(0.05)
+pytestmark = pytest.mark.cluster
 
 
 def holders(client: Client, encoded: EncodedArray) -> list[tuple[str, ...]]:
@@ -56,15 +48,15 @@ def test_a_rebuilt_share_moves_to_a_worker_of_its_own() -> None:
     with EmulatedCluster(6) as cluster, cluster.client() as client:
         encoded = encode(da.from_array(data, chunks=(10, 3)), parity=2).persist()
         wait(encoded)
-        until(one_to_a_worker, client, encoded)
+        wait_until(one_to_a_worker, client, encoded)
         cluster.kill("w1")
         cluster.kill("w4")
         # Rebuilt on the four that are left, which hold more than one then.
-        until(all_are_held, client, encoded)
+        wait_until(all_are_held, client, encoded)
         cluster.replace("w1")
         cluster.replace("w4")
-        until(one_to_a_worker, client, encoded)
-        until(known_at_home, client, encoded)
+        wait_until(one_to_a_worker, client, encoded)
+        wait_until(known_at_home, client, encoded)
         np.testing.assert_allclose((encoded @ np.ones(3)).compute(), data @ np.ones(3))
         del encoded
         assert_clean(client)
@@ -75,13 +67,13 @@ def test_more_shares_out_of_reach_than_may_be_lost_are_made_again() -> None:
     with EmulatedCluster(6) as cluster, cluster.client() as client:
         encoded = encode(da.from_array(data, chunks=(10, 3)), parity=2).persist()
         wait(encoded)
-        until(one_to_a_worker, client, encoded)
+        wait_until(one_to_a_worker, client, encoded)
         for name in ("w0", "w2", "w5"):
             cluster.freeze(name)
         np.testing.assert_allclose((encoded @ np.ones(3)).compute(), data @ np.ones(3))
         for name in ("w0", "w2", "w5"):
             cluster.thaw(name)
-        until(one_to_a_worker, client, encoded)
+        wait_until(one_to_a_worker, client, encoded)
         del encoded
         assert_clean(client)
 
@@ -93,7 +85,7 @@ def test_a_lost_tile_that_cannot_be_decoded_is_named() -> None:
     with EmulatedCluster(6) as cluster, cluster.client() as client:
         encoded = encode(da.from_array(data, chunks=(10, 3)), parity=2).persist()
         wait(encoded)
-        until(one_to_a_worker, client, encoded)
+        wait_until(one_to_a_worker, client, encoded)
         (address,) = client.who_has(futures_of(encoded))[encoded.rows.tiles(0)[0]]
         (name,) = (name for name, w in cluster.workers.items() if w.address == address)
         cluster.kill(name)

@@ -1,6 +1,5 @@
 """Products in slices: right, whole outside a worker, and given up when nobody wants them."""
 
-import asyncio
 import time
 
 import dask
@@ -8,6 +7,7 @@ import numpy as np
 import pytest
 from distributed import Client, Event, Scheduler, Worker
 from distributed.utils_test import gen_cluster
+from watching import on_workers, until
 
 from dask_coded.cluster import ShareCancelled, sliced_matmul
 from dask_coded.cluster import _slices as slices
@@ -74,14 +74,13 @@ class Endless:
         return np.ones(1)
 
 
-@gen_cluster(client=True, nthreads=[("127.0.0.1", 1)], timeout=30)
+@gen_cluster(**on_workers(1))
 async def test_cancelled_product_frees_its_slot(c: Client, s: Scheduler, a: Worker) -> None:
     endless = c.submit(slow_product, key="endless")
     await Event("slicing").wait()
     await c.cancel(endless)
     assert await c.submit(sum, [1, 2]) == 3  # the only thread is free again
-    while not s.get_events("dask-coded"):
-        await asyncio.sleep(0.01)
+    await until(lambda: bool(s.get_events("dask-coded")))
 
 
 def slow_product() -> np.ndarray:

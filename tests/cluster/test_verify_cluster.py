@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from distributed import Client, Scheduler, Worker, wait
 from distributed.utils_test import gen_cluster
+from watching import on_workers
 
 from dask_coded import coded_matmul, encode
 from dask_coded.cluster import GroupView, Policy, enable, report
@@ -24,7 +25,7 @@ from dask_coded.errors import (
 from dask_coded.graph import spec_of
 from dask_coded.testing import EmulatedCluster, TaskFaults, assert_clean
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.cluster
 
 RNG = np.random.default_rng(3)
 A, B = RNG.normal(size=(600, 80)), RNG.normal(size=(80, 20))
@@ -188,7 +189,7 @@ def test_nothing_to_compare_with_is_an_error(cluster: EmulatedCluster, client: C
         product.compute()
 
 
-@gen_cluster(client=True, nthreads=[("127.0.0.1", 1)] * 6, timeout=60)
+@gen_cluster(**on_workers(6))
 async def test_on_a_validating_scheduler(c: Client, s: Scheduler, *workers: Worker) -> None:
     await enable(c)
     a, b = operands()
@@ -202,7 +203,7 @@ async def test_on_a_validating_scheduler(c: Client, s: Scheduler, *workers: Work
     assert all(entry["amplification"] is not None for entry in entries)
 
 
-@gen_cluster(client=True, nthreads=[("127.0.0.1", 1)] * 4, timeout=60)
+@gen_cluster(**on_workers(4))
 async def test_without_the_runtime(c: Client, s: Scheduler, *workers: Worker) -> None:
     a, b = operands()
     found = await c.compute(coded_matmul(a, b, parity=2, verify="correct"))
@@ -270,7 +271,7 @@ def test_policy_gives_late_results_a_moment() -> None:
     assert Policy().decide(soon, now=0.001).wake_at is not None
 
 
-@gen_cluster(client=True, nthreads=[("127.0.0.1", 1)] * 3, timeout=60)
+@gen_cluster(**on_workers(3))
 async def test_digits_lost_without_wrong_results_are_told(
     c: Client, s: Scheduler, *workers: Worker
 ) -> None:
