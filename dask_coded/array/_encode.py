@@ -178,6 +178,7 @@ def _encoded(
                 [(name, index, share) for share in range(own.n_shares)],
                 shapes=tuple((height, columns) for height in stripe.heights),
                 dtypes=tuple(map(str, stripe.dtypes(a.dtype))),
+                tolerance=tolerance,
             )
         )
         stripes.append(stripe)

@@ -18,7 +18,7 @@ from dask_coded.cluster._isolation import Isolation
 from dask_coded.cluster._memory import keep_at_home
 from dask_coded.cluster._placement import acquainted, decode_worker, unequipped
 from dask_coded.cluster._policy import Decision, GroupView, Policy
-from dask_coded.cluster._record import History, entry_of, tell_cost, wrong_event
+from dask_coded.cluster._record import History, amend, entry_of, tell_cost, wrong_event
 from dask_coded.cluster._rescue import downstream, rerun, upstream
 from dask_coded.cluster._rest import free_workers, residents, settle
 from dask_coded.cluster._scheduler_state import SchedulerState
@@ -148,7 +148,7 @@ class Conductor:
         del self.groups[group.spec.group]
         self.state.forget(key for key in group.keys if key not in group.output_of)
         self._cohorts.leave(group)
-        if not group.announced:
+        if group.entry is None:
             self.history.add(entry_of(group, None))
         if not self.groups:
             self.state.leave()
@@ -323,7 +323,9 @@ class Conductor:
         self.state.rewrite(tasks, where)
         self._isolation.hang_up(lost)
         group.decoded += len(outputs)
-        group.amplification = decision.amplification
+        # What is at rest keeps the digits that any of its shares lost.
+        earlier = group.amplification if group.spec.at_rest else None
+        group.amplification = max(filter(None, (earlier, decision.amplification)), default=None)
         if decision.inaccurate:
             tell_cost(self.scheduler, group)
         rest = [before[share] for share in decision.cancel if before[share] not in outputs]
@@ -364,11 +366,13 @@ class Conductor:
         group.resolved = True
         if group.spec.at_rest and not settle(self.state, group, self._suspects):
             self._wake_after(group, _MOVE_SECONDS)
-        if not group.announced and group.took:
-            group.announced = True
+        if group.entry is not None:
+            amend(group)
+        elif group.took:
             tasks = filter(None, map(self.state.task, group.output_of))
             failed = any(ts.state == "erred" for ts in tasks)
-            self.history.add(entry_of(group, None if failed else now))
+            group.entry = entry_of(group, None if failed else now)
+            self.history.add(group.entry)
 
     def found_wrong(self, name: str, shares: Iterable[int], corrected: bool) -> None:
         """Results of a group were compared, and these are wrong; none named, if it is not clear."""

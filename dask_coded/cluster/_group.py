@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from math import ceil
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dask.typing import Key
 
@@ -62,8 +62,8 @@ class Group:
     blocked_since: float | None = None
     """Since when nothing can come while some workers are silent."""
     resolved: bool = False
-    announced: bool = False
-    """Whether the resolution stands in the report."""
+    entry: dict[str, Any] | None = None
+    """What stands in the report of it since it was resolved."""
     late: set[int] = field(default_factory=set)
     cancelled: dict[int, float] = field(default_factory=dict)
     freed: dict[str, float] = field(default_factory=dict)

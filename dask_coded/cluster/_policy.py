@@ -241,10 +241,14 @@ class Policy:
             reason=Verdict.DECODE if accurate else Verdict.LAST,
         )
 
+    @classmethod
+    def _accurate(cls, view: GroupView, decoder: Decoder) -> bool:
+        return cls._bearable(view, float(decoder.amplification))
+
     @staticmethod
-    def _accurate(view: GroupView, decoder: Decoder) -> bool:
+    def _bearable(view: GroupView, amplification: float) -> bool:
         tolerance = DEFAULT_TOLERANCE if view.tolerance is None else view.tolerance
-        return view.code.field.exact or decoder.amplification * view.eps <= tolerance
+        return view.code.field.exact or amplification * view.eps <= tolerance
 
     def _at_rest(self, view: GroupView, now: float) -> Decision:
         """Decode what was lost, or cannot come; whatever is under way belongs where it runs.
@@ -261,19 +265,27 @@ class Policy:
             if output in view.lost
             or (share not in view.running and (share not in view.stalled or now >= rebuild_at))
         )
+        wake_at = rebuild_at if view.stalled and now < rebuild_at else None
         if not outputs:
-            return Decision(
-                decodable=True,
-                wake_at=rebuild_at if view.stalled and now < rebuild_at else None,
-                reason=Verdict.SETTLING,
-            )
+            return Decision(decodable=True, wake_at=wake_at, reason=Verdict.SETTLING)
         decoder = view.code.decoder(view.usable)
+        rows = np.asarray(decoder.weights)
+        amplification = {output: float(np.abs(rows[output]).sum()) for output in outputs}
+        costly = {output for output in outputs if not self._bearable(view, amplification[output])}
+        # Digits that a share loses are lost to every product: its own work is slower, and exact.
+        launch = {share for output in costly if (share := view.missing[output]) in view.idle}
+        patient = view.running.keys() | (view.stalled.keys() if now < rebuild_at else set())
+        own = {output for output in costly if view.missing[output] in launch | patient}
+        outputs = tuple(output for output in outputs if output not in own)
         return Decision(
             decodable=True,
-            decode_from=tuple(decoder.shares),
-            outputs=outputs,
-            amplification=float(decoder.amplification),
-            reason=Verdict.DECODE,
+            decode_from=tuple(decoder.shares) if outputs else None,
+            outputs=outputs or None,
+            launch=tuple(sorted(launch)),
+            amplification=max((amplification[output] for output in outputs), default=None),
+            inaccurate=not costly.isdisjoint(outputs),
+            wake_at=wake_at if own else None,
+            reason=Verdict.DECODE if outputs else Verdict.INACCURATE,
         )
 
     def _deadline(self, view: GroupView, now: float) -> float:

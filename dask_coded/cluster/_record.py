@@ -40,6 +40,14 @@ def entry_of(group: Group, resolved_at: float | None) -> dict[str, Any]:
     }
 
 
+def amend(group: Group) -> None:
+    """Say what became of a group since it was added: what was lost later was decoded again."""
+    if group.entry is not None and group.entry["decoded"] != group.decoded:
+        now = entry_of(group, None)
+        del now["resolve_seconds"]
+        group.entry.update(now)
+
+
 def totals(entries: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """Sums and extremes over groups."""
     entries = list(entries)

@@ -37,6 +37,7 @@ def encoded_rows(
     *,
     shapes: tuple[Shape, ...],
     dtypes: tuple[str, ...],
+    tolerance: float | None = None,
 ) -> dict[Key, Task]:
     """Tasks of all shares of one stripe.
 
@@ -55,6 +56,8 @@ def encoded_rows(
         Of every share.
     dtypes
         Of every share: that of the matrix, or a wider one where sums of integers need it.
+    tolerance
+        What rebuilding a share may amplify rounding to; see :class:`GroupSpec`.
     """
     work: list[Work] = []
     for share, row in enumerate(code.generator()):
@@ -75,6 +78,7 @@ def encoded_rows(
         shapes=shapes,
         dtype=dtypes[0],
         dtypes=dtypes if len(set(dtypes)) > 1 else None,
+        tolerance=tolerance,
         at_rest=True,
     )
 

@@ -273,3 +273,44 @@ def test_a_suspect_may_finish_its_share_at_rest() -> None:
     assert decision.wake_at == pytest.approx(102.0)
     decision = at_rest(missing={3, 4}, suspect_since=94.9, **known)
     assert decision.outputs == (4,)
+
+
+def test_a_share_at_rest_that_decoding_would_blur_is_made_by_its_own_work() -> None:
+    """A row that costs too much is left to its share; the others are decoded."""
+    code = Repair(MDS(7, k=4))
+    costs = np.abs(np.asarray(code.decoder([2, 3, 5, 6]).weights)).sum(axis=1)
+    assert costs[1] > 1.2 * max(costs[0], costs[4])
+    known: dict[str, Any] = {
+        "code": code,
+        "at_rest": True,
+        "usable": {2, 3, 5, 6},
+        "missing": {q: q for q in (0, 1, 4)},
+        "lost": frozenset({0, 1, 4}),
+        "eps": 1.0,
+    }
+    known["tolerance"] = float(costs[1]) / 1.1
+    decision = decide(running={0: None, 1: None, 4: "a"}, **known)
+    assert decision.outputs == (0, 4)
+    assert decision.amplification == pytest.approx(max(costs[0], costs[4]))
+    assert not decision.inaccurate
+    decision = decide(idle={0, 1, 4}, **known)
+    assert decision.outputs == (0, 4)
+    assert decision.launch == (1,)
+    known["tolerance"] = 1e-3
+    decision = decide(running={0: None, 1: None, 4: "a"}, **known)
+    assert decision.decode_from is None
+    assert not decision.launch
+
+
+def test_a_share_at_rest_that_cannot_come_is_decoded_at_any_price_and_that_is_told() -> None:
+    known = {"usable": {0, 1, 2, 4}, "missing": {3}, "lost": frozenset({3}), "tolerance": 1e-30}
+    decision = at_rest(erased={3}, **known)
+    assert decision.outputs == (3,)
+    assert decision.inaccurate
+    known |= {"stalled": {3: frozenset("e")}}
+    decision = at_rest(suspect_since=97.0, **known)
+    assert decision.outputs is None
+    assert decision.wake_at == pytest.approx(102.0)
+    decision = at_rest(suspect_since=94.9, **known)
+    assert decision.outputs == (3,)
+    assert decision.inaccurate

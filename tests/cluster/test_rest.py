@@ -10,6 +10,8 @@ from distributed import Client, futures_of, wait
 from watching import wait_until
 
 from dask_coded.array import EncodedArray, encode
+from dask_coded.cluster import report
+from dask_coded.codes import MDS
 from dask_coded.errors import UnsupportedOperationError
 from dask_coded.testing import EmulatedCluster, assert_clean
 
@@ -91,3 +93,40 @@ def test_a_lost_tile_that_cannot_be_decoded_is_named() -> None:
         cluster.kill(name)
         with pytest.raises(UnsupportedOperationError, match="nothing can be decoded from this"):
             (encoded @ np.ones(3)).compute()
+
+
+def test_a_share_that_decoding_would_blur_is_made_of_its_source() -> None:
+    """No decoding is as accurate as was asked for here; what is made again is the same."""
+    data = np.random.default_rng(0).normal(size=(40, 3))
+    with EmulatedCluster(6) as cluster, cluster.client() as client:
+        source = da.from_array(data, chunks=(10, 3))
+        encoded = encode(source, code=MDS(6, k=4), tolerance=1e-20).persist()
+        wait(encoded)
+        until(one_to_a_worker, client, encoded)
+        before = client.gather(futures_of(encoded))
+        cluster.kill("w1")
+        cluster.kill("w4")
+        until(all_are_held, client, encoded)
+        after = client.gather(futures_of(encoded))
+        for old, new in zip(before, after, strict=True):
+            np.testing.assert_array_equal(old, new)
+        del encoded, source
+        assert_clean(client)
+
+
+def test_a_rebuilt_share_stands_in_the_report() -> None:
+    data = np.random.default_rng(0).normal(size=(40, 3))
+    with EmulatedCluster(6) as cluster, cluster.client() as client:
+        encoded = encode(da.from_array(data, chunks=(10, 3)), parity=2).persist()
+        wait(encoded)
+        until(one_to_a_worker, client, encoded)
+        (before,) = report(client).groups
+        assert before["amplification"] is None
+        cluster.kill("w1")
+        until(all_are_held, client, encoded)
+        until(lambda: report(client).groups[0]["decoded"] == 1)
+        (after,) = report(client).groups
+        assert after["amplification"] >= 1
+        assert after["resolve_seconds"] == before["resolve_seconds"]
+        del encoded
+        assert_clean(client)
