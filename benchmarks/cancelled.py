@@ -74,7 +74,11 @@ def measure(size: Size, goals: Goals) -> None:
         x = client.scatter(size.operands()[0], broadcast=True)
         operand = da.from_delayed(x, (size.columns, size.width), dtype=float)
         idle = [probe(client, cluster) for _ in range(20)]
-        holders = client.who_has(client.futures_of(prepared)[-PARITY:]).values()
+        parity = client.futures_of(prepared)[-PARITY:]
+        holders = client.who_has(parity).values()
+        while any(len(each) != 1 for each in holders):
+            time.sleep(0.05)  # copies that parity was made of are on their way out
+            holders = client.who_has(parity).values()
         names = {worker.address: name for name, worker in cluster.workers.items()}
         usual = 0.0
         for number in tqdm(range(1 + size.products), desc="products", leave=False, disable=None):

@@ -13,6 +13,7 @@ as many plain products, without a fault, say by how much.
 
 import gc
 import time
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -25,6 +26,7 @@ from tqdm import tqdm
 
 from dask_coded.array import encode
 from dask_coded.cluster import CodedSchedulerPlugin, report
+from dask_coded.errors import EmulationError
 from dask_coded.testing import (
     EmulatedCluster,
     FaultTrace,
@@ -57,8 +59,10 @@ def _product(prepared: Any, x: np.ndarray) -> np.ndarray:
 
 
 def resident(pid: int) -> float:
-    """MiB."""
-    return psutil.Process(pid).memory_info().rss / MIB
+    """MiB; none where the process was killed just now."""
+    with suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).memory_info().rss / MIB
+    return 0.0
 
 
 def faults_of(seed: int, groups: int, cluster: EmulatedCluster) -> FaultTrace:
@@ -94,7 +98,8 @@ def measure(groups: int, seed: int, goals: Goals) -> None:
         with faults_of(seed, groups, cluster).play(cluster) as playback:
             for number in tqdm(range(groups), leave=False, disable=None):
                 for place, name in enumerate(cluster.workers):
-                    cluster.inject(name, failing if number % SIZE.workers == place else late)
+                    with suppress(EmulationError):  # killed just now
+                        cluster.inject(name, failing if number % SIZE.workers == place else late)
                 x = operand + number
                 start = time.monotonic()
                 try:
@@ -106,7 +111,7 @@ def measure(groups: int, seed: int, goals: Goals) -> None:
                 wrong += not np.allclose(found, truth @ x, rtol=1e-9, atol=1e-9)
                 if (number + 1) % every(groups) == 0:
                     state = sum(client.run_on_scheduler(held).values())
-                    largest = max(resident(worker.pid) for worker in cluster.workers.values())
+                    largest = max(map(resident, [w.pid for w in cluster.workers.values()]))
                     samples.append((number + 1, resident(cluster.scheduler_pid), largest))
                     print("{:7} {:14.1f} {:13.1f} {:11}".format(*samples[-1], state), flush=True)
             struck = len(playback.record)
@@ -135,7 +140,7 @@ def measure(groups: int, seed: int, goals: Goals) -> None:
     goals.at_most("products that were wrong", wrong, 0)
     goals.at_most("tasks left", left.count("\n"), 0)
     goals.at_most("state left in the runtime", sum(state.values()), 0)
-    reach(np.asarray(samples)[:, 1:], plain, goals)
+    reach(np.asarray([sample[1:] for sample in samples]), plain, goals)
 
 
 def plain_growth(groups: int) -> np.ndarray:
@@ -159,8 +164,8 @@ def every(groups: int) -> int:
 def reach(coded: np.ndarray, plain: np.ndarray, goals: Goals) -> None:
     """Memory of the last quarter against that of the second."""
     quarter = len(plain) // 4
-    if not quarter:
-        return
+    if not quarter or len(coded) != len(plain):
+        return  # too short, or products failed where memory was to be looked at
 
     def grown(values: np.ndarray) -> np.ndarray:
         early, late = values[quarter : 2 * quarter], values[-quarter:]

@@ -104,16 +104,27 @@ def test_an_error_that_stays_loses_nothing(tmp_path: Path) -> None:
 
 
 def test_a_device_that_hangs_ends_the_run_with_what_there_is(tmp_path: Path) -> None:
+    # Its time is up soon after the case begins, however long it took to come to that.
     script = f"""
 import sys, threading
 sys.path[:0] = [{str(BENCHMARKS)!r}, {str(Path(__file__).parent)!r}]
 from pathlib import Path
 from _gpu_bench import Bench
 from test_gpu_benchmark import Broken
+class Later(threading.Timer):
+    def __init__(self, seconds, stop):
+        assert seconds == 300
+        super().__init__(0.1, stop)
+    def start(self):
+        pass
+def hang():
+    super(Later, bench._watchdog).start()
+    threading.Event().wait()
+threading.Timer = Later
 folder = Path({str(tmp_path)!r})
-bench = Bench(Broken(), {{"device": "Some device"}}, True, 0.05, folder, lambda rows: [])
+bench = Bench(Broken(), {{"device": "Some device"}}, True, 5, folder, lambda rows: [])
 bench.note("before", seconds=1)
-bench.cases("hangs", {{"for ever": lambda: threading.Event().wait()}})
+bench.cases("hangs", {{"for ever": hang}})
 """
     run = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False

@@ -14,7 +14,7 @@ POLL = 0.02
 NAMED = 20
 
 
-def assert_clean(client: Client, *, prefix: str = "", timeout: float = 10.0) -> Any:
+def assert_clean(client: Client, *, prefix: str = "", timeout: float = 30.0) -> Any:
     """Raise unless scheduler and workers soon hold no task and no data.
 
     Release all futures first. Workers that are frozen cannot be asked and are left out.

@@ -3,6 +3,7 @@
 import contextlib
 import time
 from collections.abc import Iterable
+from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 
@@ -29,8 +30,8 @@ def cpu_seconds(pid: int) -> float:
     return total
 
 
-def wait_until_stopped(pid: int, timeout: float = 5.0) -> None:
-    """Return when the kernel has really stopped `pid`, or it is gone.
+def wait_until_stopped(pid: int, timeout: float = 30.0) -> None:
+    """Return when the kernel has really stopped all threads of `pid`, or it is gone.
 
     Raises
     ------
@@ -40,7 +41,7 @@ def wait_until_stopped(pid: int, timeout: float = 5.0) -> None:
     deadline = time.monotonic() + timeout
     with contextlib.suppress(psutil.NoSuchProcess):
         process = psutil.Process(pid)
-        while process.status() not in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE):
+        while not (process.status() == psutil.STATUS_ZOMBIE or _all_stopped(process)):
             if time.monotonic() > deadline:
                 raise EmulationError(
                     f"process {pid} was sent SIGSTOP {timeout:g} s ago and is still "
@@ -49,7 +50,19 @@ def wait_until_stopped(pid: int, timeout: float = 5.0) -> None:
             time.sleep(0.001)
 
 
-def wait_until_gone(pids: Iterable[int], timeout: float = 5.0) -> None:
+def _all_stopped(process: psutil.Process) -> bool:
+    # What is called the status of a process is that of its first thread. The others stop when
+    # they are next given a processor, which they may use a little of before.
+    if process.status() != psutil.STATUS_STOPPED:
+        return False
+    for stat in Path(f"/proc/{process.pid}/task").glob("*/stat"):
+        with contextlib.suppress(OSError):
+            if stat.read_text(errors="replace").rpartition(")")[2].split()[0] not in "TtZX":
+                return False
+    return True
+
+
+def wait_until_gone(pids: Iterable[int], timeout: float = 30.0) -> None:
     """Return when none of the processes is left, not even as a zombie.
 
     Raises

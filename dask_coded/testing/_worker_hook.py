@@ -46,7 +46,7 @@ class InjectedFaults(WorkerPlugin):
     def __init__(self, name: str, file: Path) -> None:
         self._name = name
         self._file = file
-        self._version = -1
+        self._version = (-1, -1)
         self._faults: TaskFaults | None = None
 
     def setup(self, worker: Worker) -> None:
@@ -68,10 +68,12 @@ class InjectedFaults(WorkerPlugin):
 
     def _current(self) -> TaskFaults | None:
         try:
-            version = os.stat(self._file).st_mtime_ns
+            stat = os.stat(self._file)
         except FileNotFoundError:
-            self._version, self._faults = -1, None
+            self._version, self._faults = (-1, -1), None
             return None
+        # Two files may be written within one tick of the clock that stamps them.
+        version = stat.st_mtime_ns, stat.st_ino
         if version != self._version:
             self._faults = TaskFaults.from_dict(json.loads(self._file.read_text(encoding="utf-8")))
             self._version = version

@@ -2,6 +2,7 @@
 
 import gc
 import threading
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -58,6 +59,10 @@ def cluster(shared: tuple[EmulatedCluster, Client]) -> Iterator[EmulatedCluster]
     for name in cluster.workers:
         cluster.thaw(name)
     client.run(restored)
+    # What still was held has had the only thread of its worker before this, and so has ended
+    # before anybody is held again.
+    addresses = [worker.address for worker in cluster.workers.values()]
+    client.gather([client.submit(int, workers=[each], pure=False) for each in addresses])
     assert_clean(client)
 
 
@@ -67,7 +72,7 @@ def client(shared: tuple[EmulatedCluster, Client], cluster: EmulatedCluster) -> 
     return shared[1]
 
 
-def held_products(names: list[str] | None = None, dask_worker: Any = None) -> None:
+def held_products(dask_worker: Any) -> None:
     """Runs on a worker: remember what products are made of, and wait before each."""
     from distributed import Event
 
@@ -78,8 +83,7 @@ def held_products(names: list[str] | None = None, dask_worker: Any = None) -> No
 
     def product(field: Any, left: Any, right: Any, unwanted: Any) -> Any:
         dask_worker.seen.append((left, right))
-        if names is None or dask_worker.name in names:
-            Event("go", client=dask_worker.client_of_test).wait()
+        Event("go", client=dask_worker.client_of_test).wait()
         return true(field, left, right, unwanted)
 
     dask_worker.client_of_test = dask_worker._get_client()
@@ -178,8 +182,9 @@ def test_losses_are_erasures(how: str) -> None:
             for name in names:
                 cluster.freeze(name)
         elif how == "killed":
-            # Killed while they hold their shares.
-            client.run(held_products, names)
+            # Killed while they hold their shares. All are held until then: with the results of
+            # the others the product would be there, perhaps before these have been sent theirs.
+            client.run(held_products)
             found: list[Any] = []
             thread = threading.Thread(
                 target=lambda: found.append(private.matmul(A, B, 1, code=code, client=client))
@@ -188,6 +193,7 @@ def test_losses_are_erasures(how: str) -> None:
             wait_for_shares(client, 7)
             for name in names:
                 cluster.kill(name)
+            Event("go", client=client).set()
             thread.join(PATIENCE)
             np.testing.assert_array_equal(found[0], A @ B)
             return
@@ -210,8 +216,13 @@ def test_too_many_losses(cluster: EmulatedCluster, client: Client) -> None:
 def test_patience_ends(cluster: EmulatedCluster, client: Client) -> None:
     for name in ("w0", "w1", "w2"):
         cluster.freeze(name)
-    with pytest.raises(TimeoutError, match="4 of 7 results came, any 5 suffice"):
-        private.matmul(A, B, 1, timeout=1.0, **SEVEN)
+    for timeout in (1.0, 4.0, 16.0):
+        with pytest.raises(TimeoutError, match="of 7 results came, any 5 suffice") as caught:
+            private.matmul(A, B, 1, timeout=timeout, **SEVEN)
+        # On a busy machine those that are well may take longer.
+        if "4 of 7" in str(caught.value):
+            break
+    assert "4 of 7" in str(caught.value)
 
 
 def test_sub_tasks_of_slow_workers_count(cluster: EmulatedCluster, client: Client) -> None:
@@ -266,8 +277,10 @@ def test_what_workers_hold(
     def data(dask_worker: Any) -> tuple[int, int]:
         return len(dask_worker.data), len(dask_worker.state.tasks)
 
-    assert set(client.run(data).values()) == {(0, 0)}
     assert client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks)) == 0
+    # What a test before left there may still be on its way out; what Dask had of this would stay.
+    while set(client.run(data).values()) != {(0, 0)}:
+        pass
     elements = [code.field.encode_signed(np.rint(x * 2.0**20).astype(int)) for x in (a, b)]
     secrets = {mark for x in (a, b, *elements) for mark in marks(x)}
     owned = {address: set(marks(party.left)) for address, party in sent.items()}
@@ -314,14 +327,28 @@ def test_the_search_finds_what_dask_scatters(cluster: EmulatedCluster, client: C
 
 
 def test_nothing_of_a_product_stays(cluster: EmulatedCluster, client: Client) -> None:
-    private.matmul(A, B, 1)
+    def watched_products(dask_worker: Any) -> None:
+        from dask_coded.private import _worker
 
-    def left(dask_worker: Any) -> int:
+        true = _worker._true_product = _worker._product
+        dask_worker.seen = []
+
+        def product(field: Any, left: Any, right: Any, unwanted: Any) -> Any:
+            made = true(field, left, right, unwanted)
+            arrays = [x for x in (left, right, made) if x is not None]
+            dask_worker.seen += [weakref.ref(x) for x in arrays]
+            return made
+
+        _worker._product = product
+
+    def left(dask_worker: Any) -> tuple[int, int]:
         gc.collect()
-        arrays = [x for x in gc.get_objects() if isinstance(x, np.ndarray) and x.size >= 40]
-        return len([x for x in arrays if x.dtype == np.int64 and x.ndim == 2])
+        return len(dask_worker.seen), sum(ref() is not None for ref in dask_worker.seen)
 
-    while any(client.run(left).values()):
+    client.run(watched_products)
+    private.matmul(A, B, 1)
+    assert sum(seen > 0 for seen, _ in client.run(left).values()) >= 7
+    while any(alive for _, alive in client.run(left).values()):
         pass
 
 
@@ -349,9 +376,15 @@ def test_wrong_arguments(cluster: EmulatedCluster, client: Client) -> None:
 
 
 def test_only_the_workers_named_are_sent_shares(cluster: EmulatedCluster, client: Client) -> None:
-    client.run(held_products, [])
+    client.run(held_products)
     names = ["w1", "w2", "w4", "w6"]
-    private.matmul(A, B, 1, workers=[*names, "w7"], trusted=["w7"])
+    options: dict[str, Any] = {"workers": [*names, "w7"], "trusted": ["w7"], "client": client}
+    thread = threading.Thread(target=lambda: private.matmul(A, B, 1, **options))
+    thread.start()
+    # Three results would do, whether or not the fourth worker has been sent anything.
+    wait_for_shares(client, len(names))
+    Event("go").set()
+    thread.join(PATIENCE)
 
     def asked(dask_worker: Any) -> tuple[str, bool]:
         return dask_worker.name, bool(dask_worker.seen)

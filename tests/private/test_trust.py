@@ -23,8 +23,12 @@ B = np.random.default_rng(1).integers(-99, 99, (40, 6))
 
 @pytest.fixture(scope="module")
 def shared() -> Iterator[tuple[EmulatedCluster, Client]]:
-    validated = {"distributed.scheduler.validate": True}
-    with EmulatedCluster(7, config=validated) as cluster, cluster.client() as client:
+    config = {
+        "distributed.scheduler.validate": True,
+        # It looks for copies that nobody needs, and would drop those that the tests ask for.
+        "distributed.scheduler.active-memory-manager.start": False,
+    }
+    with EmulatedCluster(7, config=config) as cluster, cluster.client() as client:
         enable(client)
         yield cluster, client
 
@@ -237,7 +241,7 @@ def test_an_order_for_another_worker_is_not_sent(cluster: EmulatedCluster, clien
 
 
 def test_arrays_that_were_elsewhere_are_refused(cluster: EmulatedCluster, client: Client) -> None:
-    public = client.persist(operand(7))
+    public = client.persist(operand(7), workers=[cluster.workers["w4"].address])
     wait(public)
     with pytest.raises(TrustError, match="has seen it"):
         private.matmul(public, B, 1, trusted=TRUSTED)
