@@ -102,11 +102,11 @@ def test_a_share_that_decoding_would_blur_is_made_of_its_source() -> None:
         source = da.from_array(data, chunks=(10, 3))
         encoded = encode(source, code=MDS(6, k=4), tolerance=1e-20).persist()
         wait(encoded)
-        until(one_to_a_worker, client, encoded)
+        wait_until(one_to_a_worker, client, encoded)
         before = client.gather(futures_of(encoded))
         cluster.kill("w1")
         cluster.kill("w4")
-        until(all_are_held, client, encoded)
+        wait_until(all_are_held, client, encoded)
         after = client.gather(futures_of(encoded))
         for old, new in zip(before, after, strict=True):
             np.testing.assert_array_equal(old, new)
@@ -119,12 +119,12 @@ def test_a_rebuilt_share_stands_in_the_report() -> None:
     with EmulatedCluster(6) as cluster, cluster.client() as client:
         encoded = encode(da.from_array(data, chunks=(10, 3)), parity=2).persist()
         wait(encoded)
-        until(one_to_a_worker, client, encoded)
+        wait_until(one_to_a_worker, client, encoded)
         (before,) = report(client).groups
         assert before["amplification"] is None
         cluster.kill("w1")
-        until(all_are_held, client, encoded)
-        until(lambda: report(client).groups[0]["decoded"] == 1)
+        wait_until(all_are_held, client, encoded)
+        wait_until(lambda: report(client).groups[0]["decoded"] == 1)
         (after,) = report(client).groups
         assert after["amplification"] >= 1
         assert after["resolve_seconds"] == before["resolve_seconds"]
