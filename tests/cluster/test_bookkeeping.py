@@ -131,25 +131,30 @@ async def test_a_share_that_was_stolen_is_its_thief_s(
     c: Client, s: Scheduler, *workers: Worker
 ) -> None:
     await enable(c)
+    # Nobody else steals.
+    await s.extensions["stealing"].stop()
     busy = [
         c.submit(lambda: Event("busy").wait(), workers=[worker.address], pure=False)
         for worker in workers
     ]
     await until(lambda: sum(ts.state == "processing" for ts in s.tasks.values()) == len(busy))
-    group = MadeGroup()
+    # Without parity the share cannot be decoded instead, however long its thief takes.
+    group = MadeGroup(gates={3: "parity", 4: "parity"})
     futures = c.get(group.graph, group.keys, sync=False)
-    key = group.share_keys[0]
-    await until(lambda: processing(s, key))
-    ts = s.tasks[key]
+    await until(lambda: processing(s, *group.share_keys))
+    ts = s.tasks[group.share_keys[0]]
     victim = ts.processing_on
-    thief = next(ws for ws in s.workers.values() if ws is not victim)
+    # It has no share of its own: parity that is held would hold up what is stolen.
+    owners = [s.tasks[key].processing_on for key in group.share_keys]
+    (thief,) = (ws for ws in s.workers.values() if ws not in owners)
     s.extensions["stealing"].move_task_request(ts, victim, thief)
-    await until(lambda: ts.processing_on not in (None, victim))
+    await until(lambda: ts.processing_on is thief)
     await Event("busy").set()
     group.check(await c.gather(futures))
     (entry,) = (await report(c)).groups
-    # Whoever it was in the end: the scheduler balances by itself too.
-    assert [entry["workers"]["0"]] == [ws.address for ws in ts.who_has or ()]
+    assert entry["workers"]["0"] == thief.address
+    assert {ws.address for ws in ts.who_has or ()} == {thief.address}
+    await Event("parity").set()
 
 
 @gen_cluster(**SIX)

@@ -60,6 +60,7 @@ async def test_too_many_deaths_are_what_dask_makes_of_them(
         with pytest.raises(KilledWorker):
             await other.gather(futures)
         del futures
+    await Event("hold").set()
     await until(lambda: not s.tasks)
     s.validate_state()
 

@@ -12,7 +12,7 @@ import pytest
 from distributed import Client, Event, Scheduler, Worker
 from distributed.utils_test import gen_cluster
 from made_groups import MadeGroup
-from watching import SIX, plugin, until
+from watching import SIX, plugin, until, wait_until
 
 from dask_coded import coded_matmul, enable, report
 from dask_coded.cluster import _first_use, is_enabled
@@ -86,12 +86,11 @@ def test_data_shares_that_fetch_parity_from_a_frozen_worker() -> None:
         def begun(dask_scheduler: Any) -> bool:
             return all(dask_scheduler.tasks[key].state == "processing" for key in group.keys)
 
-        while (name := client.run_on_scheduler(holder)) is None:
-            pass
+        wait_until(lambda: client.run_on_scheduler(holder) is not None)
+        name = client.run_on_scheduler(holder)
         cluster.freeze(name)
         Event("hold").set()
-        while not client.run_on_scheduler(begun):
-            pass
+        wait_until(client.run_on_scheduler, begun)
         enable(client)
         group.check(client.gather(futures))
         cluster.thaw(name)

@@ -1,6 +1,7 @@
 """Messages that close a worker of distributed by itself, and do not close one of ours."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,12 +12,14 @@ from distributed import Client, Event, Scheduler, Worker
 from distributed.utils_test import gen_cluster
 from distributed.worker_state_machine import AcquireReplicasEvent
 from made_groups import MadeGroup
-from watching import on_workers, until
+from watching import DEADLINE, on_workers, until
 
 from dask_coded.cluster import enable, report
 from dask_coded.testing import EmulatedCluster, assert_clean
 
 TWO = on_workers(2)
+#: Connecting may take longer than any test waits.
+PATIENT = on_workers(2, config={"distributed.comm.timeouts.connect": "1h"})
 
 
 def read(value: Any) -> Any:
@@ -54,7 +57,7 @@ async def mute() -> AsyncIterator[str]:
             over.set()
 
 
-@gen_cluster(**TWO)
+@gen_cluster(**PATIENT)
 async def test_hanging_up_again_before_the_first_is_done(
     client: Client, s: Scheduler, a: Worker, b: Worker
 ) -> None:
@@ -69,10 +72,6 @@ async def test_hanging_up_again_before_the_first_is_done(
         await asyncio.wait([connecting])
         assert isinstance(connecting.exception(), OSError)
         assert await client.submit(lambda: 1, workers=[a.address]) == 1
-
-
-#: Connecting may take longer than any test waits.
-PATIENT = on_workers(2, config={"distributed.comm.timeouts.connect": "1h"})
 
 
 @gen_cluster(**PATIENT)
@@ -95,7 +94,7 @@ async def test_results_gathered_from_a_worker_that_was_removed_just_now(
     async with mute() as address:
         s.plugins["dask-coded"].remove_worker(s, address)
         (gathered,) = await asyncio.wait_for(
-            asyncio.gather(s.rpc.connect(address), return_exceptions=True), 20
+            asyncio.gather(s.rpc.connect(address), return_exceptions=True), DEADLINE
         )
         assert isinstance(gathered, OSError)
 
@@ -179,6 +178,8 @@ async def test_a_worker_back_under_the_same_address(
         await until(lambda: "dask-coded-guard" in first.plugins)
         made = MadeGroup(name="first")
         made.check(await client.gather(client.get(made.graph, made.keys, sync=False)))
+    # Nobody may register under an address that is taken.
+    await until(lambda: address not in s.workers)
     async with Worker(s.address, port=int(address.rpartition(":")[2])) as second:
         assert second.address == address
         await until(lambda: "dask-coded-guard" in second.plugins)
@@ -193,8 +194,10 @@ def test_frozen_when_the_runtime_was_enabled() -> None:
     def guarded(dask_worker: Any) -> bool:
         return "dask-coded-guard" in dask_worker.plugins
 
+    numbers = itertools.count()
+
     def check(name: str) -> None:
-        made = MadeGroup(name=name)
+        made = MadeGroup(name=f"{name}{next(numbers)}")
         made.check(client.gather(client.get(made.graph, made.keys, sync=False)))
 
     with EmulatedCluster(6) as cluster, cluster.client() as client:

@@ -134,11 +134,12 @@ async def test_trusted_again_but_still_paused(c: Client, s: Scheduler, *workers:
     worker, other = workers[:2]
     accuse(s, [worker, other])
     assert s.workers[worker.address].status == Status.paused
+    isolated = plugin(s).conductor._isolation._declared
     worker.status = Status.paused
     other.status = Status.paused
-    other.status = Status.running
-    isolated = plugin(s).conductor._isolation._declared
     await until(lambda: isolated[worker.address] == Status.paused)
+    await until(lambda: isolated[other.address] == Status.paused)
+    other.status = Status.running
     await until(lambda: isolated[other.address] == Status.running)
     # What it says of itself does not give a suspect work.
     await turns()
@@ -167,7 +168,7 @@ async def test_paused_before_it_fell_silent(c: Client, s: Scheduler, *workers: W
     assert worker.address not in isolated
 
 
-@gen_cluster(**SIX)
+@gen_cluster(**on_workers(6, config={"distributed.scheduler.work-stealing": False}))
 async def test_what_is_made_of_outputs_is_made_elsewhere_once_anybody_is_back(
     c: Client, s: Scheduler, *workers: Worker
 ) -> None:
