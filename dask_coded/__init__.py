@@ -10,6 +10,7 @@ from dask_coded.array import optimize_graph as optimize_graph
 from dask_coded.array import plan_matmul as plan_matmul
 from dask_coded.array import plan_matmul_batch as plan_matmul_batch
 from dask_coded.cluster import Report as Report
+from dask_coded.cluster import disable as disable
 from dask_coded.cluster import enable as enable
 from dask_coded.cluster import report as report
 from dask_coded.codes import LT as LT
@@ -69,6 +70,7 @@ __all__ = [
     "coded_matmul",
     "coded_matmul_batch",
     "combine",
+    "disable",
     "enable",
     "encode",
     "explain",

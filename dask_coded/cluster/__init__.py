@@ -4,6 +4,7 @@ from dask_coded.cluster._client import Report as Report
 from dask_coded.cluster._client import enable as enable
 from dask_coded.cluster._client import is_enabled as is_enabled
 from dask_coded.cluster._client import report as report
+from dask_coded.cluster._disable import disable as disable
 from dask_coded.cluster._first_use import enable_soon as enable_soon
 from dask_coded.cluster._plugin import CodedSchedulerPlugin as CodedSchedulerPlugin
 from dask_coded.cluster._policy import Decision as Decision
@@ -32,6 +33,7 @@ __all__ = [
     "Verdict",
     "confined",
     "dask_setup",
+    "disable",
     "enable",
     "enable_soon",
     "is_enabled",

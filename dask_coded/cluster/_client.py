@@ -19,7 +19,7 @@ from dask_coded.cluster._plugin import (
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["Report", "enable", "is_enabled", "report"]
+__all__ = ["Report", "enable", "forget_client", "is_enabled", "report"]
 
 #: Clients on whose cluster the runtime is enabled.
 _enabled: "WeakSet[Client]" = WeakSet()
@@ -77,6 +77,13 @@ def _hang_up(known: "ref[Client]", event: tuple[float, list[str]]) -> None:
         # Raised where an attempt to connect is being given up already.
         with suppress(RuntimeError):
             client.rpc.remove(address)
+
+
+def forget_client(client: "Client") -> None:
+    """Undo what enabling did to the client itself."""
+    if client in _enabled:
+        _enabled.discard(client)
+        client.unsubscribe_topic(SILENT_TOPIC)
 
 
 def is_enabled(client: "Client") -> bool:

@@ -15,6 +15,7 @@ from dask_coded.cluster._cohorts import Cohorts
 from dask_coded.cluster._deal import deal
 from dask_coded.cluster._group import Group, Health, addresses
 from dask_coded.cluster._isolation import Isolation
+from dask_coded.cluster._let_go import let_go
 from dask_coded.cluster._memory import keep_at_home
 from dask_coded.cluster._placement import acquainted, decode_worker, unequipped
 from dask_coded.cluster._policy import Decision, GroupView, Policy
@@ -93,6 +94,12 @@ class Conductor:
         self.state.uninstall()
         for undo in filter(None, self._undo):
             undo()
+
+    def let_go(self) -> None:
+        """Leave what is under way to plain Dask."""
+        for worker in self._suspects:
+            self._isolation.trust(worker)
+        let_go(self.state, self.groups.values())
 
     # Which keys are whose
 

@@ -19,7 +19,7 @@ from dask_coded.graph import GroupSpec
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["enable_soon"]
+__all__ = ["enable_soon", "may_ask_again"]
 
 logger = logging.getLogger("distributed.client.dask_coded")
 
@@ -35,6 +35,11 @@ def enable_soon(client: "Client") -> None:
     if client not in _asked and not is_enabled(client):
         _asked.add(client)
         client.loop.add_callback(_enable, client)
+
+
+def may_ask_again(client: "Client") -> None:
+    """The runtime was taken off the cluster of a client: its next group brings it back."""
+    _asked.discard(client)
 
 
 async def _enable(client: Any) -> None:

@@ -7,6 +7,7 @@ the transitions that are under way. For a task that is not ours it costs one loo
 import asyncio
 import logging
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from dask.typing import Key
@@ -40,6 +41,7 @@ PLUGIN_NAME = "dask-coded"
 REPORT_HANDLER = "dask_coded_report"
 #: Answers when workers have taken the guard.
 GUARD_HANDLER = "dask_coded_guarded"
+_UNREGISTER = "unregister_scheduler_plugin"
 #: Clients that gather from workers themselves are told here, again and again, who is silent.
 SILENT_TOPIC = "dask-coded-silent"
 #: Seconds between two looks at heartbeats, while there are groups.
@@ -85,6 +87,8 @@ class CodedSchedulerPlugin(SchedulerPlugin):  # type: ignore[misc]
         self._look = PeriodicCallback(self._look_around, _LOOK_EVERY * 1000)
         scheduler.handlers[REPORT_HANDLER] = self.report
         scheduler.handlers[GUARD_HANDLER] = self.guarded
+        self._unregister = scheduler.handlers[_UNREGISTER]
+        scheduler.handlers[_UNREGISTER] = self.unregistered
         self._guards: dict[str, asyncio.Task[None]] = {}
         for address in scheduler.workers:
             self._guard(address)
@@ -139,8 +143,25 @@ class CodedSchedulerPlugin(SchedulerPlugin):  # type: ignore[misc]
                     self.conductor.joined()
                 return
 
+    async def unregistered(self, name: str) -> Any:
+        """A client takes a plugin off the scheduler, which tells plugins nothing."""
+        answer = await self._unregister(name=name)
+        if self.scheduler.plugins.get(PLUGIN_NAME) is not self:
+            self.conductor.let_go()
+            guarded = list(self._guarded)
+            await self.close()
+            message = {"op": "plugin-remove", "name": GUARD_NAME}
+            told = (self.scheduler.broadcast(msg=message, workers=[a]) for a in guarded)
+            with suppress(TimeoutError):  # on a silent worker it does no harm
+                async with asyncio.timeout(_GUARD_WAIT):
+                    await asyncio.gather(*told, return_exceptions=True)
+        return answer
+
     async def close(self) -> None:
+        """Give the scheduler back what is its own."""
         self._look.stop()
+        if self.scheduler.handlers.get(_UNREGISTER) == self.unregistered:
+            self.scheduler.handlers[_UNREGISTER] = self._unregister
         for address in list(self._guards):
             self._unguard(address)
         self.conductor.close()
