@@ -6,7 +6,7 @@ other shares, so such a share is taken out of the scheduler's hands just before.
 """
 
 from collections.abc import Awaitable, Callable
-from functools import partial
+from functools import partial, update_wrapper
 from typing import TYPE_CHECKING, Any
 
 from dask.typing import Key
@@ -39,11 +39,13 @@ def outlive(
         Called with a share that may not be tried again, and with what fails it after all.
     """
     remove, handlers = scheduler.remove_worker, scheduler.handlers
-    wrapped = partial(_remove_worker, remove, scheduler, ours, hold)
     unregister = handlers["unregister"]
+    wrapped = partial(_remove_worker, remove, scheduler, ours, hold)
+    ours_there = partial(_remove_worker, unregister, scheduler, ours, hold)
+    # A server logs the name of a handler that it calls, and a partial has none.
+    update_wrapper(ours_there, unregister)
     scheduler.remove_worker = wrapped
-    handlers["unregister"] = partial(_remove_worker, unregister, scheduler, ours, hold)
-    ours_there = handlers["unregister"]
+    handlers["unregister"] = ours_there
 
     def undo() -> None:
         if scheduler.__dict__.get("remove_worker") is wrapped:

@@ -1,4 +1,4 @@
-"""Three messages that a worker of distributed 2026.8 takes badly, made harmless on the worker.
+"""Four messages that a worker of distributed 2026.8 takes badly, made harmless on the worker.
 
 *To hang up on a peer* again, before an attempt to connect to it has taken notice of the first time,
 fails (``ConnectionPool.remove``). *To drop a copy* that a running task reads fails too,
@@ -10,13 +10,19 @@ and in bulk, meets both.
 other, closes a ring of tasks that keep each other known for ever.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from dask.typing import Key
 from distributed.diagnostics.plugin import WorkerPlugin
-from distributed.worker_state_machine import FindMissingEvent, RemoveWorkerEvent
+from distributed.metrics import time
+from distributed.worker_state_machine import (
+    FindMissingEvent,
+    RemoveWorkerEvent,
+    RescheduleEvent,
+    StateMachineEvent,
+)
 
 if TYPE_CHECKING:
     from distributed import Worker
@@ -34,7 +40,7 @@ _AT_REST = frozenset({"memory", "released", "fetch", "flight", "missing", "error
 
 
 class GuardWorkerPlugin(WorkerPlugin):  # type: ignore[misc]
-    """Stands before three of a worker's stream handlers."""
+    """Stands before three of a worker's stream handlers, and before what runs a task."""
 
     name = GUARD_NAME
     idempotent = True
@@ -52,10 +58,24 @@ class GuardWorkerPlugin(WorkerPlugin):  # type: ignore[misc]
         self._compute: Callable[..., Any] = handlers["compute-task"]
         self._drop: Callable[..., Any] = handlers["remove-replicas"]
         handlers.update(ours)
+        self._execute: Callable[..., Awaitable[StateMachineEvent]] = worker.execute
+        worker.execute = self.execute
 
     def teardown(self, worker: "Worker") -> None:
         """Give the handlers back."""
         worker.stream_handlers.update(self._before)
+        del worker.execute
+
+    async def execute(self, key: Key, *, stimulus_id: str) -> StateMachineEvent:
+        """Run a task; ask for it anew where its inputs were let go of meanwhile."""
+        state = self.worker.state
+        ts = state.tasks.get(key)
+        if ts is not None and any(
+            dep.key not in self.worker.data and dep.key not in state.actors
+            for dep in ts.dependencies
+        ):
+            return RescheduleEvent(key=key, stimulus_id=f"dask-coded-inputs-{time()}")
+        return await self._execute(key, stimulus_id=stimulus_id)
 
     def compute(self, key: Key, **message: Any) -> None:
         """Compute a task; what was made of it earlier no longer counts as waiting for it."""

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from distributed import Client, Event, KilledWorker, Scheduler, Worker
+from distributed import Client, Event, KilledWorker, Scheduler, Worker, rpc
 from distributed.utils_test import gen_cluster
 from made_groups import MadeGroup
 from watching import on_workers, processing, until
@@ -76,3 +76,14 @@ async def test_without_the_plugin_all_is_as_it_was(
     assert s.handlers["unregister"] is before
     assert "remove_worker" not in vars(s)
     assert s.stream_handlers["cancel-keys"] == s.stimulus_cancel
+
+
+@gen_cluster(**ONE_DEATH)
+async def test_a_nanny_says_that_its_worker_is_gone(
+    c: Client, s: Scheduler, *workers: Worker
+) -> None:
+    await enable(c)
+    gone = workers[0].address
+    async with rpc(s.address) as scheduler:
+        await scheduler.unregister(address=gone, stimulus_id="test")
+    assert gone not in s.workers

@@ -119,6 +119,41 @@ async def test_a_copy_that_is_read_stays(
     assert len(s.tasks["source"].who_has) == 1
 
 
+@gen_cluster(**TWO, worker_kwargs={"validate": False})
+async def test_a_task_cancelled_and_wanted_again_by_the_same_mail(
+    client: Client, s: Scheduler, a: Worker, b: Worker
+) -> None:
+    """Its input was dropped in between: it is asked for anew, and does not fail."""
+    await enable(client)
+    source = client.submit(np.ones, 3, key="source", workers=[a.address])
+    await client.replicate([source])
+    handlers = a.stream_handlers
+    compute = handlers["compute-task"]
+    ran: list[str] = []
+    execute = a.execute
+
+    async def executed(key: Any, **options: Any) -> Any:
+        ran.append(key)
+        return await execute(key, **options)
+
+    a.execute = executed
+
+    def mail(**message: Any) -> None:
+        handlers["compute-task"] = compute
+        compute(**message)
+        handlers["free-keys"](keys=["reader"], stimulus_id="free")
+        s.request_remove_replicas(a.address, ["source"], stimulus_id="drop")
+        handlers["remove-replicas"](keys=["source"], stimulus_id="drop")
+        assert "source" not in a.data
+        compute(**message | {"who_has": {"source": [b.address]}})
+        assert a.state.tasks["reader"].state == "executing"
+
+    handlers["compute-task"] = mail
+    reader = client.submit(lambda x: x.sum(), source, key="reader", workers=[a.address])
+    assert await reader == 3
+    assert ran == ["reader", "reader"]
+
+
 @gen_cluster(**TWO)
 async def test_a_worker_that_comes_later_is_guarded(
     client: Client, s: Scheduler, a: Worker, b: Worker
