@@ -23,9 +23,23 @@ from dask_coded.array._client import current_client, prepare, refuse_expressions
 from dask_coded.array._matmul import MatmulPlan, plan_matmul
 from dask_coded.array._plan import check_request, given_code, positions_per_task
 from dask_coded.cluster import sliced_matmul
-from dask_coded.codes import AbstractCode
-from dask_coded.errors import BlockShapeError, ParameterError, UnsupportedOperationError
-from dask_coded.graph import BatchGroups, PlainArithmetic, batch_graph, batch_tasks, mixed
+from dask_coded.codes import AbstractBatchCode, AbstractCode, Lagrange
+from dask_coded.errors import (
+    BlockShapeError,
+    ParameterError,
+    UnsupportedDtypeError,
+    UnsupportedOperationError,
+)
+from dask_coded.fields import PrimeField
+from dask_coded.graph import (
+    BatchGroups,
+    ExactArithmetic,
+    PlainArithmetic,
+    batch_graph,
+    batch_tasks,
+    mixed,
+    mixed_residues,
+)
 
 __all__ = ["BatchPlan", "coded_matmul_batch", "plan_matmul_batch"]
 
@@ -132,8 +146,11 @@ def plan_matmul_batch(
         dtype = np.dtype(kind[-1])
         accepted = default_tolerance(dtype) if tolerance is None else float(tolerance)
         if code is not None:
-            # The same checks of the arithmetic as for one product.
-            given_code(code, 1, 1, dtype, pairable=True)
+            if code.field.exact:
+                _check_exact(code, dtype, [operands[name] for pair in members for name in pair])
+            else:
+                # The same checks of the arithmetic as for one product.
+                given_code(code, 1, 1, dtype, pairable=True)
             codewords.append((given_codeword(code, members, sizes), "asked for", accepted))
             continue
         spare = _parity(dtype, n_workers) if parity is None else parity
@@ -170,10 +187,9 @@ def coded_matmul_batch(
 
     Whole operands are the blocks of a code: a share is a product of one mixture of left operands
     and one of right operands. An operand that occurs in several pairs of one codeword is encoded
-    once for all of them; other codewords, and products by themselves, encode their own. Products of
-    one codeword have equally many chunks, one inner dimension and one dtype; where their sizes
-    differ, smaller ones are continued with zeros. Compute the results together: they decode each
-    other.
+    once for all of them. Products of one codeword have equally many chunks, one inner dimension and
+    one dtype; where their sizes differ, smaller ones are continued with zeros. Compute the results
+    together: they decode each other.
 
     Parameters
     ----------
@@ -181,7 +197,9 @@ def coded_matmul_batch(
         Any number of pairs of matrices ``(m, k), (k, n)``, Dask's or NumPy's.
     code
         Of a batch, such as :class:`~dask_coded.codes.FlexibleCSA`; or of one operand, if all pairs
-        share the other one; or of two, if all pairs of some matrices are wanted. None chooses the
+        share the other one; or of two, if all pairs of some matrices are wanted. A code of a batch
+        over a :class:`~dask_coded.fields.PrimeField` takes integers and is exact;
+        :class:`~dask_coded.codes.GeneralizedCSA` cuts the operands besides. None chooses the
         cheapest that bears its losses within `tolerance`; ``print(plan_matmul_batch(pairs))``
         says which, why, and which were left out. A product of many chunks
         may be cheaper by itself, as :func:`coded_matmul` computes it.
@@ -205,10 +223,27 @@ def coded_matmul_batch(
         If both `code` and `parity` are given, or either is impossible.
     UnsupportedDtypeError, UnsupportedOperationError
         If `code` cannot serve these products.
+    FieldRangeError
+        When products are computed: over a prime field, if entries are so large, or the inner
+        dimension is so long, that products could leave its range. Where outputs are shares
+        themselves, this counts as the loss of all others.
+
+    Notes
+    -----
+    *Encoded once.* Codewords that mix the same operands with the same coefficients have the
+    mixture in common: it is made once, and sent to whoever reads it, in this call and in any other.
+    Of all pairs of many operands, cut into codewords of one shape, each half of the operands is so
+    encoded once for all codewords in its row or column. No mixture can serve two codewords that mix
+    different operands, as two stars of one center or overlapping parts of a graph do, or the same
+    operands with other coefficients, as codes of different numbers of shares or blocks do: there an
+    operand is encoded once for each. Nor do products by themselves, whose blocks are chunks. An
+    operand that is mixed with nothing is sent as it is.
 
     References
     ----------
-    Tauz and Dolecek (2021), Variable coded batch matrix multiplication, arXiv:2105.06162.
+    Tauz and Dolecek (2021), Variable coded batch matrix multiplication, arXiv:2105.06162. Jia and
+    Jafar (2019), Cross subspace alignment codes for coded distributed batch computation,
+    arXiv:1909.13873.
 
     Examples
     --------
@@ -217,6 +252,14 @@ def coded_matmul_batch(
     >>> ab, ac, bc = coded_matmul_batch([(a, b), (a, c), (b, c)], parity=2)
     >>> float(bc.sum().compute(scheduler="sync"))
     384.0
+
+    Integers, cut along the inner dimension, from any 7 of 9 shares:
+
+    >>> from dask_coded.codes import GeneralizedCSA
+    >>> x, y = a.astype(int), b.astype(int)
+    >>> xy, yy = coded_matmul_batch([(x, y), (y, y)], code=GeneralizedCSA(9, size=2, p=2))
+    >>> int(yy.sum().compute(scheduler="sync"))
+    256
     """
     plan = plan_matmul_batch(pairs, code=code, parity=parity, tolerance=tolerance)
     if plan.codewords or plan.alone:
@@ -271,6 +314,31 @@ def _flaw(a: da.Array, b: da.Array) -> tuple[str | None, str]:
     return None, ""
 
 
+def _check_exact(code: AbstractCode, dtype: np.dtype[Any], operands: list[da.Array]) -> None:
+    """Check that a code over a prime field may serve a batch.
+
+    Raises
+    ------
+    UnsupportedDtypeError, UnsupportedOperationError
+        If products are no integers, chunks are not of NumPy, or the code is none of a batch.
+    """
+    if not (isinstance(code, AbstractBatchCode | Lagrange) and isinstance(code.field, PrimeField)):
+        raise UnsupportedOperationError(
+            f"{code!r} computes modulo a prime, and codes no batch; use CrossSubspaceAlignment, "
+            "FlexibleCSA, GeneralizedCSA or Lagrange, or a code over REAL"
+        )
+    if dtype.kind not in "iu":
+        raise UnsupportedDtypeError(
+            f"{code!r} computes modulo a prime, and the products are {dtype}: it takes integers. "
+            "Scale, round and convert operands to int64, or use a code over REAL or COMPLEX"
+        )
+    if chunk_library(*operands) != "numpy":
+        raise UnsupportedOperationError(
+            f"{code!r} computes modulo a prime, on the host; the operands lie on a device. "
+            "Convert their chunks to NumPy"
+        )
+
+
 def _dtype(a: da.Array, b: da.Array) -> np.dtype[Any]:
     dtype = np.result_type(a.dtype, b.dtype)
     inner = {*np.cumsum(a.chunks[1]).tolist(), *np.cumsum(b.chunks[0]).tolist()}
@@ -319,8 +387,14 @@ def _build(
         tolerance=tolerance,
         dtype=str(dtype),
     )
-    mix = partial(mixed, field=code.field, dtype=str(dtype))
-    tasks = batch_tasks(groups, mix, PlainArithmetic(sliced_matmul, str(dtype)))
+    plain = PlainArithmetic(sliced_matmul, str(dtype))
+    if isinstance(code.field, PrimeField):
+        whole = any(share is not None for share in code.direct())
+        exact = ExactArithmetic(sliced_matmul, code.field, str(dtype), whole, plain)
+        tasks = batch_tasks(groups, partial(mixed_residues, field=code.field), exact)
+    else:
+        mix = partial(mixed, field=code.field, dtype=str(dtype))
+        tasks = batch_tasks(groups, mix, plain)
     graph = batch_graph(groups, tasks, [*lefts, *rights])
     meta = meta_from_array(a._meta, 2, dtype)
     return {

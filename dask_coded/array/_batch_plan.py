@@ -305,19 +305,25 @@ class _Joint:
 def _cost(sides: BatchSides, sizes: Sizes) -> float:
     total = 0.0
     known: set[tuple[int, bytes]] = set()
+    m, p, n = sides.splits
+    cuts = (m, p), (p, n)
     for left, right in zip(sides.left, sides.right, strict=True):
         for rows in zip(left, right, strict=True):
             used = [
-                [sizes[name] for name, weight in zip(names, row, strict=True) if weight != 0]
-                for names, row in zip((sides.lefts, sides.rights), rows, strict=True)
+                [
+                    (sizes[name][0] / cut[0], sizes[name][1] / cut[1])
+                    for name, blocks in zip(names, row.reshape(len(names), -1), strict=True)
+                    for _ in range(np.count_nonzero(blocks))
+                ]
+                for names, row, cut in zip((sides.lefts, sides.rights), rows, cuts, strict=True)
             ]
             if not all(used):
                 continue
             height = max(shape[0] for shape in used[0])
             width = max(shape[1] for shape in used[1])
-            total += float(height) * used[0][0][1] * width
+            total += height * used[0][0][1] * width
             for side, (shapes, row) in enumerate(zip(used, rows, strict=True)):
-                numbers = [float(a) * b for a, b in shapes]
+                numbers = [a * b for a, b in shapes]
                 mixture = side, np.asarray(row).tobytes()
                 # A mixture is made once, of all its operands, and sent to each share that holds it.
                 total += MOVING * (max(numbers) if mixture in known else sum(numbers))

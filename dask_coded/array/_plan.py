@@ -109,7 +109,7 @@ def check_request(
             f"{code!r} codes maps of single blocks, not products; use a code of one operand such "
             "as MDS, or of two such as Polynomial"
         )
-    if code.field.exact:
+    if code.field.exact and not batch:
         raise UnsupportedOperationError(
             f"{code!r} computes modulo a prime; a product of arrays has ordinary numbers. Use a "
             "code over REAL, PAIRED or COMPLEX, or an all-ones parity, which is exact for integers"

@@ -6,6 +6,7 @@ of the task that runs it; outside a worker there is nothing to look at, and it i
 """
 
 import math
+import operator
 from collections.abc import Callable
 from time import perf_counter
 from typing import Any
@@ -76,7 +77,11 @@ def _bytes_of_product(a: Any, b: Any) -> int:
     return int(np.result_type(a.dtype, b.dtype).itemsize * a.shape[0] * math.prod(b.shape[1:]))
 
 
-def sliced_matmul(a: AnyArray, b: AnyArray) -> AnyArray:
+def sliced_matmul(
+    a: AnyArray,
+    b: AnyArray,
+    multiply: Callable[[AnyArray, AnyArray], AnyArray] = operator.matmul,
+) -> AnyArray:
     """``a @ b``, given up between two slices of rows if the task was cancelled.
 
     Parameters
@@ -85,6 +90,8 @@ def sliced_matmul(a: AnyArray, b: AnyArray) -> AnyArray:
         ``(m, k)``, or anything ``@`` accepts; only matrices of two dimensions are sliced.
     b
         ``(k, n)`` or ``(k,)``.
+    multiply
+        In another arithmetic than NumPy's: of a prime field.
 
     Returns
     -------
@@ -103,13 +110,15 @@ def sliced_matmul(a: AnyArray, b: AnyArray) -> AnyArray:
     array([3., 4.])
     """
     with where_they_lie((a, b), "a product", _bytes_of_product(a, b)):
-        return _sliced_matmul(a, b)
+        return _sliced_matmul(a, b, multiply)
 
 
-def _sliced_matmul(a: AnyArray, b: AnyArray) -> AnyArray:
+def _sliced_matmul(
+    a: AnyArray, b: AnyArray, multiply: Callable[[AnyArray, AnyArray], AnyArray]
+) -> AnyArray:
     cancelled = cancelled_check()
     if cancelled is None or getattr(a, "ndim", 0) != 2 or getattr(b, "ndim", 0) not in (1, 2):
-        return a @ b
+        return multiply(a, b)
     started = perf_counter()
     b = _aligned(b)
     rows = a.shape[0]
@@ -118,13 +127,13 @@ def _sliced_matmul(a: AnyArray, b: AnyArray) -> AnyArray:
         _tell(started)
         raise ShareCancelled(str(thread_state.key))
     if step >= rows:
-        return a @ b
+        return multiply(a, b)
     limit = slice_seconds()
     product = None
     row = 0
     while row < rows:
         before = perf_counter()
-        part = _aligned(a[row : row + step]) @ b
+        part = multiply(_aligned(a[row : row + step]), b)
         if product is None:
             # The first part knows the type: of NumPy's promotion, and of the library.
             product = np.empty_like(part, shape=(rows, *part.shape[1:]))

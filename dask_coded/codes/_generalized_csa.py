@@ -28,7 +28,7 @@ class GeneralizedCSA(AbstractBatchCode):
     share's product; see :class:`CrossSubspaceAlignment`, which is the case of uncut operands. One
     pair is an :class:`Entangled` code.
 
-    In an exact field only: what stands at a pole of high order has no digits in floats. There a
+    In an exact field only: what stands at a pole of high order has few digits in floats. There a
     batch of uncut operands, tile by tile, has shares as small without these poles.
 
     Parameters

@@ -15,6 +15,7 @@ from dask_coded.graph._build import Work as Work
 from dask_coded.graph._build import group_tasks as group_tasks
 from dask_coded.graph._carried import carried as carried
 from dask_coded.graph._carried import carried_task as carried_task
+from dask_coded.graph._exact import ExactArithmetic as ExactArithmetic
 from dask_coded.graph._layers import layered as layered
 from dask_coded.graph._layers import merged as merged
 from dask_coded.graph._matmul import MatmulGroups as MatmulGroups
@@ -24,6 +25,7 @@ from dask_coded.graph._measured import row_lengths as row_lengths
 from dask_coded.graph._recognise import DaskProduct as DaskProduct
 from dask_coded.graph._recognise import LeftAlone as LeftAlone
 from dask_coded.graph._recognise import recognise as recognise
+from dask_coded.graph._residues import mixed_residues as mixed_residues
 from dask_coded.graph._rewrite import Coding as Coding
 from dask_coded.graph._rewrite import Rewritten as Rewritten
 from dask_coded.graph._rewrite import rewrite as rewrite
@@ -58,6 +60,7 @@ __all__ = [
     "DaskProduct",
     "DataShareTask",
     "DecodeTask",
+    "ExactArithmetic",
     "GroupSpec",
     "LeftAlone",
     "MatmulGroups",
@@ -86,6 +89,7 @@ __all__ = [
     "measured_result",
     "merged",
     "mixed",
+    "mixed_residues",
     "product_tasks",
     "recognise",
     "reference",

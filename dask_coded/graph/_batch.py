@@ -1,8 +1,9 @@
 """The graph of a batch of coded products.
 
-Blocks of a batch are whole operands. Between them and chunks stands the stripe: the tiles at one
-place of every pair's product form a codeword, so that an operand that occurs in many pairs is
-encoded tile by tile, once, and every group is as large as the tiles of one place are.
+Blocks of a batch are whole operands, or cells of their grids. Between them and chunks stands the
+stripe: the tiles at one place of every pair's product form a codeword, so that an operand that
+occurs in many pairs is encoded tile by tile, once, and every group is as large as the tiles of one
+place are.
 
 ::
 
@@ -10,6 +11,12 @@ encoded tile by tile, once, and every group is as large as the tiles of one plac
 
     share s   left tile (s, r, t) = sum_i L[s, i] A_i(r, t), right tile (s, t, c) likewise
     group     (r, c): the result of share s is the sum over t of left (s, r, t) @ right (s, t, c)
+
+Where operands are cut besides, stripe r holds m chunk rows and stripe c holds n chunk columns, one
+for each block, and t counts the tiles of an inner block; see :mod:`dask_coded.graph._tiles`.
+
+A mixture is named after what is mixed, not after the codeword: two codewords, or two batches, that
+mix the same chunks with the same coefficients have the tile in common.
 """
 
 import itertools
@@ -17,24 +24,30 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from dask._task_spec import Task, TaskRef
+from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 from dask.typing import Key
 
 from dask_coded.graph._arithmetic import Arithmetic, part_of_sum, result_of_share, spares, void
 from dask_coded.graph._batch_sides import BatchSides
 from dask_coded.graph._build import Work, group_tasks
+from dask_coded.graph._exact import ExactArithmetic, exact_result
 from dask_coded.graph._tasks import DataShareTask
 from dask_coded.typing import Array
 
 __all__ = ["BatchGroups", "batch_graph", "batch_tasks"]
+
+#: Of the layers of mixtures.
+_MIXTURES = "coded-batch-encode"
 
 Chunks = tuple[tuple[int, ...], tuple[int, ...]]
 
 
 @dataclass(frozen=True, eq=False)
 class BatchGroups:
-    """A codeword of pairs as groups: one for each place of an output chunk.
+    """A codeword of pairs as groups: one for each place of an output chunk, or of m x n of them.
 
     Parameters
     ----------
@@ -68,7 +81,7 @@ class BatchGroups:
 
 
 def batch_tasks(
-    groups: BatchGroups, mix: Callable[..., Any], arithmetic: Arithmetic
+    groups: BatchGroups, mix: Callable[..., Any], arithmetic: Arithmetic | ExactArithmetic
 ) -> dict[Key, Task]:
     """Tasks of all groups of one codeword.
 
@@ -82,13 +95,11 @@ def batch_tasks(
         What a share's task does with its tiles.
     """
     rows, columns = map(len, groups.chunks[0])
+    m, p, n = groups.sides.splits
     tasks: dict[Key, Task] = {}
-    inner = range(groups.positions)
-    places = [(row, t) for row in range(rows) for t in inner]
-    left = _encoded(groups, 0, places, mix, tasks)
-    places = [(t, column) for t in inner for column in range(columns)]
-    right = _encoded(groups, 1, places, mix, tasks)
-    for place in itertools.product(range(rows), range(columns)):
+    left = _encoded(groups, 0, (rows, groups.positions), (m, p), mix, tasks)
+    right = _encoded(groups, 1, (groups.positions, columns), (p, n), mix, tasks)
+    for place in itertools.product(range(-(-rows // m)), range(-(-columns // n))):
         _add_group(tasks, groups, place, left, right, arithmetic)
     return tasks
 
@@ -96,88 +107,134 @@ def batch_tasks(
 def _encoded(
     groups: BatchGroups,
     side: int,
-    places: Sequence[tuple[int, int]],
+    counts: tuple[int, int],
+    cut: tuple[int, int],
     mix: Callable[..., Any],
     tasks: dict[Key, Task],
-) -> dict[tuple[int, ...], TaskRef]:
-    """References to the tiles ``(term, share, *place)`` of one side, void ones left out."""
-    refs: dict[tuple[int, ...], TaskRef] = {}
-    coefficients = (groups.sides.left, groups.sides.right)[side]
-    # Shares that hold the same mixture share its tiles.
-    known: dict[bytes, Key] = {}
-    for term, generator in enumerate(coefficients):
+) -> dict[tuple[int, int, int, int], TaskRef]:
+    """References to the tiles ``(term, share, stripe, position)`` of one side, but void ones."""
+    outer, inner = side, 1 - side
+    names = groups.sources[side]
+    stripes, positions = (-(-counts[axis] // cut[axis]) for axis in (outer, inner))
+    refs: dict[tuple[int, int, int, int], TaskRef] = {}
+    for term, generator in enumerate((groups.sides.left, groups.sides.right)[side]):
         for share, row in enumerate(generator):
-            used = [operand for operand, weight in enumerate(row) if weight != 0]
-            if not used:
-                continue
-            plain = len(used) == 1 and row[used[0]] == 1
-            name = groups.sources[side][used[0]]
-            if not plain:
-                first = (f"{groups.name}-encode-{'ab'[side]}", term, share)
-                name, *prefix = known.setdefault(_identity(row), first)
-            for place in places:
-                at = (term, share, *place)
-                if plain:
-                    refs[at] = TaskRef((name, *place))
+            blocks = [tuple(map(int, at)) for at in np.argwhere(row.reshape(len(names), *cut))]
+            weights = row[row != 0]
+            mixture = _mixture([names[at[0]] for at in blocks], weights, blocks, side, cut, mix)
+            for stripe, position in itertools.product(range(stripes), range(positions)):
+                used: list[int] = []
+                chunks: list[Key] = []
+                for number, (operand, *index) in enumerate(blocks):
+                    index[outer] += stripe * cut[outer]
+                    index[inner] = index[inner] * positions + position
+                    if index[0] < counts[0] and index[1] < counts[1]:
+                        used.append(number)
+                        chunks.append((names[operand], *index))
+                if not used:
                     continue
-                key = (name, *prefix, *place)
-                refs[at] = TaskRef(key)
+                if len(used) == 1 and weights[used[0]] == 1:
+                    refs[term, share, stripe, position] = TaskRef(chunks[0])
+                    continue
+                # The place of a chunk, whichever side it is on.
+                key = (mixture, *((position, stripe) if side else (stripe, position)))
+                refs[term, share, stripe, position] = TaskRef(key)
                 if key not in tasks:
-                    chunks = (TaskRef((groups.sources[side][i], *place)) for i in used)
-                    tasks[key] = Task(key, mix, row[used], *chunks)
+                    tasks[key] = Task(key, mix, weights[used], *map(TaskRef, chunks))
     return refs
 
 
-def _identity(row: Array) -> bytes:
-    return (row + 0).tobytes()
+def _mixture(
+    names: Sequence[str],
+    weights: Array,
+    blocks: Sequence[tuple[int, ...]],
+    side: int,
+    cut: tuple[int, int],
+    mix: Callable[..., Any],
+) -> str:
+    """The name of the tiles of one mixture, equal wherever it is the same."""
+    # Negative zeros are gone: those weights are left out. Uncut operands have but one block.
+    where = () if cut == (1, 1) else (side, cut, tuple(at[1:] for at in blocks))
+    return f"{_MIXTURES}-{tokenize(names, weights.tobytes(), str(weights.dtype), where, mix)}"
 
 
 def _add_group(
     tasks: dict[Key, Task],
     groups: BatchGroups,
     place: tuple[int, int],
-    left: Mapping[tuple[int, ...], TaskRef],
-    right: Mapping[tuple[int, ...], TaskRef],
-    arithmetic: Arithmetic,
+    left: Mapping[tuple[int, int, int, int], TaskRef],
+    right: Mapping[tuple[int, int, int, int], TaskRef],
+    arithmetic: Arithmetic | ExactArithmetic,
 ) -> None:
-    code = groups.sides.code
-    row, column = place
-    group = f"{groups.name}-{row}-{column}"
-    data = code.direct()
+    sides = groups.sides
+    r, c = place
+    group = f"{groups.name}-{r}-{c}"
+    outputs, shapes = _outputs(groups, place)
+    wanted = [shape is not None for shape in shapes]
+    data = sides.code.direct()
     work: list[Work] = []
-    for share in range(code.n_shares):
+    for share in range(sides.code.n_shares):
         tiles = [
-            (left[term, share, row, t], right[term, share, t, column])
-            for term in range(len(groups.sides.left))
-            for t in range(groups.positions)
-            if (term, share, row, t) in left and (term, share, t, column) in right
+            (left[term, share, r, t], right[term, share, c, t])
+            for term in range(len(sides.left))
+            for t in range(-(-groups.positions // sides.splits[1]))
+            if (term, share, r, t) in left and (term, share, c, t) in right
         ]
         if not tiles:
             work.append((void, (2, groups.dtype)))
             continue
+        spare = spares(share, data, wanted)
+        result: tuple[Any, ...] = (result_of_share, arithmetic, spare)
+        own = arithmetic
+        if isinstance(arithmetic, ExactArithmetic):
+            result = (exact_result, arithmetic, share in data, spare)
+            if share in data and not any(tile.key in tasks for pair in tiles for tile in pair):
+                # A product of chunks is an output as it is.
+                own = arithmetic.plain
+                result = (result_of_share, own, spare)
         before: Any = None
         *most, last = (
             tiles[start : start + groups.per_task]
             for start in range(0, len(tiles), groups.per_task)
         )
         for number, segment in enumerate(most):
-            key = (f"{groups.name}-part", row, column, share, number)
-            tasks[key] = Task(key, part_of_sum, arithmetic, before, *_sided(segment))
+            key = (f"{groups.name}-part", r, c, share, number)
+            tasks[key] = Task(key, part_of_sum, own, before, *_sided(segment))
             before = TaskRef(key)
-        spare = spares(share, data, [True] * len(data))
-        work.append((result_of_share, (arithmetic, spare, before, *_sided(last))))
+        work.append((result[0], (*result[1:], before, *_sided(last))))
     tasks.update(
         group_tasks(
             group,
-            code,
+            sides.code,
             work,
-            [(name, row, column) for name in groups.outputs],
+            outputs,
             parity_name=f"{groups.name}-parity",
+            wanted=wanted,
             tolerance=groups.tolerance,
-            shapes=tuple((rows[row], columns[column]) for rows, columns in groups.chunks),
+            shapes=tuple((0, 0) if shape is None else shape for shape in shapes),
             dtype=groups.dtype,
         )
     )
+
+
+def _outputs(
+    groups: BatchGroups, place: tuple[int, int]
+) -> tuple[list[Key], list[tuple[int, int] | None]]:
+    """Key and shape of every output of a group; no shape if there is no such chunk."""
+    m, _, n = groups.sides.splits
+    keys: list[Key] = []
+    shapes: list[tuple[int, int] | None] = []
+    for (name, (heights, widths)), i, j in itertools.product(
+        zip(groups.outputs, groups.chunks, strict=True), range(m), range(n)
+    ):
+        row, column = place[0] * m + i, place[1] * n + j
+        if row < len(heights) and column < len(widths):
+            keys.append((name, row, column))
+            shapes.append((heights[row], widths[column]))
+        else:
+            keys.append((f"{groups.name}-void", *place, len(keys)))
+            shapes.append(None)
+    return keys, shapes
 
 
 def _sided(tiles: Sequence[tuple[TaskRef, TaskRef]]) -> tuple[TaskRef, ...]:
@@ -194,16 +251,21 @@ def batch_graph(
     layers: dict[str, dict[Key, Task]] = {name: {} for name in (groups.name, *groups.outputs)}
     for key, task in tasks.items():
         name = key[0] if isinstance(key, tuple) else key
+        if str(name).startswith(_MIXTURES):
+            layers.setdefault(str(name), {})
         layers[name if name in layers else groups.name][key] = task
     inputs = {layer for operand in operands for layer in operand.__dask_layers__()}
-    below = inputs | {groups.name}
+    mixtures = layers.keys() - {groups.name, *groups.outputs}
+    below = inputs | mixtures | {groups.name}
     held = {
         name
         for name in groups.outputs
         if all(isinstance(task, DataShareTask) for task in layers[name].values())
     }
-    dependencies = {groups.name: inputs} | {
-        name: below if name in held else below | held for name in groups.outputs
+    dependencies = {
+        **dict.fromkeys(mixtures, inputs),
+        groups.name: inputs | mixtures,
+        **{name: below if name in held else below | held for name in groups.outputs},
     }
     return HighLevelGraph.merge(
         *(operand.__dask_graph__() for operand in operands), HighLevelGraph(layers, dependencies)

@@ -11,6 +11,7 @@ from dask_coded.codes import (
     AbstractLinearCode,
     AbstractMatmulCode,
     FlexibleCSA,
+    GeneralizedCSA,
     Lagrange,
 )
 from dask_coded.errors import UnsupportedOperationError
@@ -36,7 +37,10 @@ class BatchSides:
     lefts, rights
         Names of the operands, by column of the coefficients.
     left, right
-        Coefficients ``(N, lefts)`` and ``(N, rights)`` for each product that a share adds up.
+        Coefficients ``(N, lefts)`` and ``(N, rights)`` for each product that a share adds up; of
+        all blocks of the operands if these are cut, ``(N, lefts m p)`` and ``(N, rights p n)``.
+    splits
+        ``(m, p, n)``: blocks of every operand along rows, inner dimension and columns.
     """
 
     code: AbstractCode
@@ -45,15 +49,16 @@ class BatchSides:
     rights: tuple[str, ...]
     left: tuple[Array, ...]
     right: tuple[Array, ...]
+    splits: tuple[int, int, int] = (1, 1, 1)
 
 
 def batch_sides(code: AbstractCode, pairs: Sequence[Pair]) -> BatchSides:
     """The coefficients of a code for some pairs.
 
     A code of a batch takes the pairs that it was made for, and one whose pairs have nothing in
-    common takes any as many pairs. A code of one operand takes pairs that share the other one, or
-    any pairs if its shares are copies. A code of two operands takes all pairs of some left and
-    some right ones.
+    common takes any as many pairs: what one operand is mixed with in several pairs is added up. A
+    code of one operand takes pairs that share the other one, or any pairs if its shares are copies.
+    A code of two operands takes all pairs of some left and some right ones.
 
     Raises
     ------
@@ -88,22 +93,24 @@ def _of_pairs(
     code: AbstractCode, pairs: Sequence[Pair], lefts: tuple[str, ...], rights: tuple[str, ...]
 ) -> BatchSides:
     """A code of pairs that have nothing in common: what one operand occurs in is added up."""
-    if code.output_grid != (len(pairs),):
+    if code.output_grid[0] != len(pairs):
         raise _unfit(code, pairs, f"it is made for {code.output_grid[0]} pairs")
     terms = code.terms if isinstance(code, AbstractBatchCode) else 1
     zero = np.zeros((), dtype=code.field.dtype)
+    splits = (code.m, code.p, code.n) if isinstance(code, GeneralizedCSA) else (1, 1, 1)
     sides: list[list[Array]] = [[], []]
     for term in range(terms):
         for side, names in enumerate((lefts, rights)):
             single = isinstance(code, Lagrange)
             generator = code.generator(0 if single else 2 * term + side)
-            total = np.zeros((code.n_shares, len(names)), dtype=code.field.dtype)
+            blocks = generator.reshape(code.n_shares, len(pairs), -1)
+            total = np.zeros((code.n_shares, len(names), blocks.shape[2]), dtype=code.field.dtype)
             for column, pair in enumerate(pairs):
                 at = names.index(pair[side])
-                negative = code.field.subtract(zero, generator[:, column])
+                negative = code.field.subtract(zero, blocks[:, column])
                 total[:, at] = code.field.subtract(total[:, at], negative)
-            sides[side].append(total)
-    return BatchSides(code, tuple(pairs), lefts, rights, tuple(sides[0]), tuple(sides[1]))
+            sides[side].append(total.reshape(code.n_shares, -1))
+    return BatchSides(code, tuple(pairs), lefts, rights, tuple(sides[0]), tuple(sides[1]), splits)
 
 
 def _of_one_side(

@@ -21,9 +21,10 @@ from dask.typing import Key
 
 from dask_coded.codes import AbstractCode
 from dask_coded.errors import ParameterError
-from dask_coded.fields import PAIRED, REAL, Field
+from dask_coded.fields import PAIRED, REAL, Field, PrimeField
 from dask_coded.graph._learned import LearnedShape, bare
 from dask_coded.graph._padding import padded
+from dask_coded.graph._residues import signed_sum
 from dask_coded.graph._rounding import Verification
 from dask_coded.graph._unfit import Unfit
 from dask_coded.graph._verify import verified
@@ -158,7 +159,7 @@ def combine_results(
     shape
         True shape of the output, or how the results tell it; None keeps the common one.
     dtype
-        dtype of the output.
+        dtype of the output. Elements of a prime field become the integers that they stand for.
 
     Examples
     --------
@@ -196,6 +197,8 @@ def _weighted_sum(
     shape: Shape | None,
     dtype: str | None,
 ) -> AnyArray:
+    if isinstance(field, PrimeField) and dtype is not None:
+        return signed_sum(weights, results, field, shape, dtype)
     if dtype is not None and np.dtype(dtype).kind in "iu":
         # Modulo a power of two a sum may be taken in its own dtype, and has to be if it is wider.
         results = tuple(_as_integers(result, dtype) for result in results)

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from losses import computed_without, loss_sets, low_level, specs
 
+import dask_coded.array._batch as batching
 import dask_coded.array._plan as planning
 from dask_coded.array import coded_matmul_batch, plan_matmul_batch
 from dask_coded.array._accuracy import Accuracy
@@ -214,16 +215,38 @@ def test_an_operand_of_many_pairs_is_encoded_once() -> None:
     outputs = coded_matmul_batch(pairs_of(edges), code=code)
     graph = low_level(Together(outputs))
     spare = code.n_shares - len(edges)
-    mixtures = {
-        side: [key for key in graph if f"encode-{side}" in str(key[0])] for side in ("a", "b")
-    }
     # 2 x 2 tiles of every operand on the left, 2 x 2 on the right.
-    assert {side: len(keys) for side, keys in mixtures.items()} == {"a": 4 * spare, "b": 4 * spare}
-    for keys in mixtures.values():
-        assert all(len(graph[key].dependencies) <= 4 for key in keys)
+    keys = mixtures(graph)
+    assert len(keys) == 2 * 4 * spare
+    assert all(len(graph[key].dependencies) <= 4 for key in keys)
     # One operand on one side is sent as it is.
     star = coded_matmul_batch(pairs_of([(0, j) for j in range(4)]), code=MDS(6, k=4))
-    assert not [key for key in low_level(Together(star)) if "encode-a" in str(key[0])]
+    assert len(mixtures(low_level(Together(star)))) == 4 * 2
+
+
+def mixtures(graph: Any) -> list[Any]:
+    return [key for key in graph if str(key[0]).startswith("coded-batch-encode")]
+
+
+def test_codewords_have_their_mixtures_in_common(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All pairs of 4 x 4 in four codewords, two of which mix each operand alike."""
+    monkeypatch.setattr(batching, "worker_count", lambda client: 6)
+    ones = {
+        side: [da.ones((900, 900), chunks=900) + 9 * side + i for i in range(4)] for side in (0, 1)
+    }
+    pairs = list(itertools.product(ones[0], ones[1]))
+    plan = plan_matmul_batch(pairs, parity=2)
+    codes = [codeword.code for codeword, _, _ in plan.codewords]
+    assert codes == [Polynomial(6, m=2, n=2, field=PAIRED)] * 4
+    graph = low_level(Together(plan.build()))
+    keys = mixtures(graph)
+    # Two parity shares, of two halves on each side: not four for each codeword.
+    assert len(keys) == 2 * 2 * 2
+    alike = {(graph[key].args[0].tobytes(), *map(str, graph[key].dependencies)) for key in keys}
+    assert len(alike) == len(keys)
+    # Another call mixes what this one did.
+    again = coded_matmul_batch(pairs[:2] + pairs[4:6], code=codes[0])
+    assert set(mixtures(low_level(Together(again)))) < set(keys)
 
 
 def test_a_pair_that_occurs_twice_is_computed_once() -> None:
@@ -340,7 +363,7 @@ M = operand((4, 4), 2)
         (
             [(M, M)],
             {"code": CrossSubspaceAlignment(3, size=1, field=PrimeField(257))},
-            UnsupportedOperationError,
+            UnsupportedDtypeError,
             "prime",
         ),
         (
