@@ -1,7 +1,7 @@
 """What happened to groups, as plain data that fits in a message."""
 
 import pickle
-from collections import Counter, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -85,7 +85,7 @@ class History:
     def __init__(self, length: int) -> None:
         self.entries: deque[dict[str, Any]] = deque(maxlen=length)
         self._evicted: deque[tuple[str, float]] = deque(maxlen=length)
-        self._stopping: dict[str, tuple[dict[str, float], int, float]] = {}
+        self._stopping: OrderedDict[str, tuple[dict[str, float], int, float]] = OrderedDict()
 
     def evict(self, worker: str, now: float) -> None:
         """A worker was removed because it was silent and held what a group needed."""
@@ -96,10 +96,14 @@ class History:
 
     def stopping(self, key: str, freed: dict[str, float], share: int, now: float) -> None:
         """A share is cancelled while it may run under this key; `freed` takes how long it does."""
-        self._stopping = {
-            name: known for name, known in self._stopping.items() if now - known[2] < self._WAIT
-        }
+        self._stopping.pop(key, None)
         self._stopping[key] = (freed, share, now)
+        # The oldest stand first, so that thousands of them cost no more than a few.
+        while self._stopping:
+            name, (_, _, since) = next(iter(self._stopping.items()))
+            if now - since < self._WAIT:
+                break
+            self._stopping.pop(name)
 
     def stopped(self, key: str, now: float) -> None:
         """A worker says that the slot of a cancelled share is free."""

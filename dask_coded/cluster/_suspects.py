@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 __all__ = ["Suspicion", "Watch"]
 
 #: A worker may be silent for so many times the longest silence of late that proved harmless, but
-#: never for longer than so many limits: a busy worker is not accused again and again.
-_OWN_FACTOR, _MOST_LIMITS = 2.0, 2.0
+#: never for longer than so many limits: a busy worker is not accused again and again, and one that
+#: freezes is still known well within two limits, with time left to decode what it owes.
+_OWN_FACTOR, _MOST_LIMITS = 2.0, 1.5
 #: Seconds in which the memory of a long silence halves.
 _HALF_LIFE = 10.0
 #: The first heartbeat of a worker comes so many seconds after it registered, whatever follows.
