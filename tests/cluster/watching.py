@@ -10,11 +10,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from dask.typing import Key
-from distributed import Scheduler
+from distributed import Client, Scheduler, futures_of
 
 from dask_coded.cluster import CodedSchedulerPlugin
 
 DEADLINE = 60.0
+
+
+#: Nobody is suspect because of a clock, however long a worker does not get to say a word.
+TRUSTING = {"coded.suspicion.minimum": "1h"}
 
 
 def on_workers(
@@ -26,7 +30,7 @@ def on_workers(
     """
     if isinstance(nthreads, int):
         nthreads = [("127.0.0.1", 1)] * nthreads
-    config = {"coded.suspicion.minimum": "1h"} | dict(config or {})
+    config = TRUSTING | dict(config or {})
     limits = {"timeout": 120, "active_rpc_timeout": DEADLINE}
     return {"client": True, "nthreads": nthreads, "config": config} | limits | options
 
@@ -56,6 +60,16 @@ def plugin(s: Scheduler) -> CodedSchedulerPlugin:
     return found
 
 
+def one_to_a_worker(client: Client, encoded: Any) -> bool:
+    """Whether every share has one home, on which there is no other of its group."""
+    homes: dict[Any, list[str]] = {}
+    for (*stripe, _), workers in client.who_has(futures_of(encoded)).items():
+        if len(workers) != 1:
+            return False
+        homes.setdefault(tuple(stripe), []).extend(workers)
+    return all(len(set(workers)) == len(workers) for workers in homes.values())
+
+
 def processing(s: Scheduler, *keys: Key) -> bool:
     return all(key in s.tasks and s.tasks[key].state == "processing" for key in keys)
 
@@ -67,8 +81,10 @@ def in_memory(s: Scheduler, *keys: Key) -> bool:
 __all__ = [
     "DEADLINE",
     "SIX",
+    "TRUSTING",
     "in_memory",
     "on_workers",
+    "one_to_a_worker",
     "plugin",
     "processing",
     "until",
