@@ -190,7 +190,8 @@ class CodedSchedulerPlugin(SchedulerPlugin):  # type: ignore[misc]
         if group is None:
             return
         now = time()
-        if start == "processing":
+        if start in ("processing", "no-worker"):
+            # The share was given up, or runs again: either leaves where its exception found it.
             self.conductor.state.drop_error(key)
         share = group.share_index(key)
         if finish == "processing":

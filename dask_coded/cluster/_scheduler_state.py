@@ -271,6 +271,7 @@ class SchedulerState:
         cs = self.scheduler.clients.get(CLIENT)
         recommendations: dict[Key, Any] = {}
         for key in keys:
+            self._held.pop(key, None)
             ts = self.scheduler.tasks.get(key)
             if ts is None:
                 continue
@@ -278,7 +279,6 @@ class SchedulerState:
                 cs.wants_what.discard(ts)
                 if ts.who_wants:
                     ts.who_wants.discard(cs)
-            self._held.pop(key, None)
             if self._output(key) and not (ts.who_wants or ts.waiters or ts.dependents):
                 recommendations[key] = "forgotten"
             elif self._unneeded(ts):

@@ -87,3 +87,36 @@ async def test_a_nanny_says_that_its_worker_is_gone(
     async with rpc(s.address) as scheduler:
         await scheduler.unregister(address=gone, stimulus_id="test")
     assert gone not in s.workers
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@gen_cluster(**ONE_DEATH)
+async def test_what_died_once_may_be_submitted_again(
+    c: Client, s: Scheduler, *workers: Worker, restarted: bool
+) -> None:
+    """The second time it is as good as new: nothing of the first is remembered."""
+    await enable(c)
+    conductor = s.plugins["dask-coded"].conductor
+    group = MadeGroup(gates=dict.fromkeys(range(5), "hold"))
+    futures = c.get(group.graph, group.keys, sync=False)
+    for share in (0, 4):
+        await die(s, group.share_keys[share])
+    if restarted:
+        # What a restart does to tasks; that processes come and go is no matter here.
+        for cs in s.clients.values():
+            keys = [ts.key for ts in cs.wants_what]
+            s.client_releases_keys(keys=keys, client=cs.client_key, stimulus_id="test")
+        s._clear_task_state()
+        s.plugins["dask-coded"].restart(s)
+    del futures
+    await until(lambda: not s.tasks and not conductor.groups)
+    assert not conductor.state._held
+    futures = c.get(group.graph, group.keys, sync=False)
+    await until(lambda: processing(s, *group.share_keys))
+    (made,) = conductor.groups.values()
+    assert not made.view(conductor.state, conductor.health()).erased
+    await Event("hold").set()
+    group.check(await c.gather(futures))
+    del futures
+    await until(lambda: not s.tasks and not conductor.state._held)
+    s.validate_state()
