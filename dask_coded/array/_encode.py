@@ -14,6 +14,7 @@ from dask_coded.array._chunks import as_dask, chunk_library
 from dask_coded.array._client import current_client, refuse_expressions, worker_count
 from dask_coded.array._encoded import EncodedArray
 from dask_coded.array._plan import default_tolerance, group_sizes, linear_code, shortened
+from dask_coded.array._products import sketched_rows
 from dask_coded.array._stripes import EncodedRows, Stripe
 from dask_coded.codes import AbstractLinearCode
 from dask_coded.errors import BlockShapeError, ParameterError, UnsupportedDtypeError
@@ -55,9 +56,8 @@ def encode(
         products of float32 with float64 are float64, but where they are decoded not more accurate
         than float32, and a tolerance below its eps waits for the shares that are rows.
     verify
-        Compare results in every product ``A @ x``, as in :func:`dask_coded.coded_matmul`;
-        :meth:`EncodedArray.verified` does the same later. Products with the transpose are not
-        compared, and refused until ``A.verified(None)`` says that they need not be.
+        Compare results in every product ``A @ x``, as in :func:`dask_coded.coded_matmul`, and check
+        every term of ``A.H @ y``; :meth:`EncodedArray.verified` does the same later, and says how.
 
     Returns
     -------
@@ -100,7 +100,10 @@ def encode(
     if adjoint and verify is None and a.shape[1] > a.shape[0]:
         rows = _encoded(a.conj().T, code, parity, workers, tolerance)
         return EncodedArray(rows, flipped=True).verified(verify)
-    return EncodedArray(_encoded(a, code, parity, workers, tolerance)).verified(verify)
+    plain = EncodedArray(_encoded(a, code, parity, workers, tolerance)).verified(verify)
+    if not adjoint or verify is None:
+        return plain
+    return EncodedArray(sketched_rows(plain.rows, a.dtype))
 
 
 def _check(a: da.Array, code: AbstractLinearCode | None, parity: int | None) -> None:

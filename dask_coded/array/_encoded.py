@@ -24,12 +24,16 @@ __all__ = ["EncodedArray"]
 def _gathered(
     tiles: Sequence[Any], blocks: Sequence[int], keys: Sequence[Any], flipped: bool
 ) -> Any:
-    """The matrix, from all tiles in the order of their keys: data tiles come first in a stripe."""
+    """The matrix, from all tiles in the order of their keys: data tiles come first in a stripe.
+
+    What is kept beside the tiles comes behind them, and is left out.
+    """
+    name = keys[0][0]
     matrix = np.concatenate(
         [
             tile
-            for (_, stripe, share), tile in zip(keys, tiles, strict=False)
-            if share < blocks[stripe]
+            for (kept, stripe, share), tile in zip(keys, tiles, strict=False)
+            if kept == name and share < blocks[stripe]
         ]
     )
     return matrix.conj().T if flipped else matrix
@@ -157,12 +161,16 @@ class EncodedArray(DaskMethodsMixin):  # type: ignore[misc]
         return persisted  # type: ignore[no-any-return]
 
     def verified(self, verify: Verify | None) -> "EncodedArray":
-        """The same shares, whose results are compared in every product with encoded rows.
+        """The same shares, whose results are compared in every product.
 
-        That is ``A @ x``, or ``A.H @ y`` where the matrix is cut along its columns, as `repr` says;
-        products from the other side are refused.
+        Those of ``A @ x`` are compared with each other; terms of ``A.H @ y`` with sketches of their
+        blocks, a few columns each, which are outputs of such a product: errors that rounding could
+        explain in a sum over a column of A pass. (It is the other way round where the matrix is cut
+        along its columns, as `repr` says.)
 
-        The length of each row is computed once, and kept with the shares by :meth:`persist`.
+        The length of each row is computed once, and kept with the shares by :meth:`persist`; so are
+        sketches if the matrix was encoded with `adjoint` and `verify`. Otherwise each product with
+        the transpose makes its own, which takes a verified product with a few vectors.
 
         Parameters
         ----------
@@ -233,12 +241,6 @@ class EncodedArray(DaskMethodsMixin):  # type: ignore[misc]
         client = current_client()
         prepare(client)
         if self.flipped:
-            if self.rows.verify is not None:
-                raise UnsupportedOperationError(
-                    "results are compared in products with the matrix whose rows are encoded, not "
-                    "with its transpose; use A.verified(None) @ x, which trusts them, or encode "
-                    "the transpose with verify and without adjoint"
-                )
             # Without a cluster nothing is late, and nobody would stop the helpers.
             return adjoint_product(self.rows, x, coded=client is not None)
         return product(self.rows, x)

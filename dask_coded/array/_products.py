@@ -18,22 +18,26 @@ from dask_coded.errors import ParameterError, UnsupportedDtypeError
 from dask_coded.graph import (
     AdjointTerms,
     MatmulGroups,
+    PiecewiseAdjoint,
     PlainArithmetic,
     Verification,
     Verify,
     adjoint_terms,
     carried,
+    checked_terms,
     decoded_rows,
     layered,
     product_tasks,
     reference,
     references,
     row_length_tasks,
+    sketch_columns,
+    sketch_task,
     sum_tasks,
 )
 from dask_coded.typing import AnyArray
 
-__all__ = ["adjoint_product", "decoded", "product", "verified_rows"]
+__all__ = ["adjoint_product", "decoded", "product", "sketched_rows", "verified_rows"]
 
 #: An operand in memory of more bytes is sent to one worker, from which the others fetch it;
 #: a smaller one is sent with every task, and waits for nobody.
@@ -152,13 +156,18 @@ def adjoint_product(rows: EncodedRows, y: Any, *, coded: bool) -> da.Array:
     elif y.chunks[0] != rows.row_chunks:
         y = y.rechunk({0: rows.row_chunks}, method="tasks")
     dtype = _product_dtype(rows, y)
-    name = f"coded-adjoint-{tokenize(rows.name, y, rows.tolerance, coded)}"
+    if rows.verify is not None:
+        rows = sketched_rows(rows, dtype)
+    name = f"coded-adjoint-{tokenize(rows.name, y, rows.tolerance, coded, rows.verify)}"
     places = [()] if y.ndim == 1 else [(column,) for column in range(len(y.chunks[1]))]
     tasks: dict[Any, Any] = {}
     for place in places:
         width = () if y.ndim == 1 else (y.chunks[1][place[0]],)
         added: list[Any] = []
         for index, stripe in enumerate(rows.stripes):
+            multiply: Callable[[AnyArray, AnyArray], AnyArray] = _InItsDtype(
+                sliced_adjoint, str(dtype)
+            )
             terms = AdjointTerms(
                 label=f"{name}-terms",
                 code=stripe.code,
@@ -167,13 +176,20 @@ def adjoint_product(rows: EncodedRows, y: Any, *, coded: bool) -> da.Array:
                 shape=(rows.columns, *width),
                 dtype=str(dtype),
                 tolerance=rows.tolerance,
-                product=_InItsDtype(sliced_adjoint, str(dtype)),
+                product=multiply if rows.verify is None else PiecewiseAdjoint(multiply),
                 eps=rows.eps,
             )
             first = len(added)
             pieces = {b: (y.name, first + b, *place) for b in range(len(stripe.rows))}
-            keys = {b: (f"{name}-term", first + b, *place) for b in pieces}
+            keys: dict[int, Any] = {b: (f"{name}-term", first + b, *place) for b in pieces}
             tasks.update(adjoint_terms(terms, pieces, keys, coded=coded))
+            if rows.verify is not None:
+                found = keys
+                keys = {b: (f"{name}-checked", first + b, *place) for b in pieces}
+                sketches = rows.sketches(index)
+                tasks.update(
+                    checked_terms(terms, pieces, found, keys, sketches, rows.verify, coded=coded)
+                )
             added += keys.values()
         tasks.update(sum_tasks((name, 0, *place), added, name, conjugate=dtype.kind == "c"))
     graph = layered(name, tasks, [rows, y])
@@ -199,7 +215,7 @@ def verified_rows(rows: EncodedRows, verify: Verify | None) -> EncodedRows:
         If the tiles live on a device.
     """
     if verify is None:
-        return replace(rows, verify=None)
+        return replace(rows, verify=None, sketched="")
     check_comparable(rows.meta, verify)
     asked = Verification.asked(verify, rows.columns, rows.eps or 0.0)
     for stripe in rows.stripes:
@@ -214,6 +230,30 @@ def verified_rows(rows: EncodedRows, verify: Verify | None) -> EncodedRows:
             lengths |= row_length_tasks(rows.tiles(index), rows.lengths(index))
         rows = replace(rows, graph=layered(f"{rows.name}-lengths", lengths, [rows]))
     return replace(rows, verify=asked)
+
+
+def sketched_rows(rows: EncodedRows, dtype: np.dtype[Any]) -> EncodedRows:
+    """The same verified rows, with sketches by which products of this dtype are checked.
+
+    A sketch is an output of a verified product: if a tile is wrong, the others say so.
+    """
+    kind = dtype.kind if dtype.kind in "iu" else "f"
+    if kind != "f" and rows.dtype.kind in "iu":
+        # In one dtype with the rows: NumPy would make floats of int64 and uint64.
+        kind = "u" if rows.dtype == np.uint64 else "i"
+    if rows.sketched == kind:
+        return rows
+    rows = replace(rows, sketched=kind)
+    products = product(rows, sketch_columns(rows.columns, kind))
+    tasks: dict[Any, Any] = {}
+    first = 0
+    for index in range(len(rows.stripes)):
+        sides = zip(rows.sketches(index), rows.lengths(index), rows.tiles(index), strict=False)
+        for key, lengths, tile in sides:
+            tasks[key] = sketch_task(key, (products.name, first, 0), lengths, tile)
+            first += 1
+    graph = layered(rows.sketches_name, tasks, [products, rows])
+    return replace(rows, graph=graph)
 
 
 def decoded(rows: EncodedRows) -> da.Array:

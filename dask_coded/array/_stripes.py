@@ -85,6 +85,9 @@ class EncodedRows:
     tolerance: float
     verify: Verification | None = None
     """How products deal with wrong results; the graph then has the lengths of all rows, too."""
+    sketched: str = ""
+    """Kind of the sketches that the graph has of all data tiles, by which products with the
+    transpose are checked: ``"f"`` of floats, ``"i"`` or ``"u"`` of integers; empty if none."""
     reason: str = ""
     """Why it is encoded by this code."""
 
@@ -126,13 +129,25 @@ class EncodedRows:
         return [(f"{self.name}-lengths", stripe, share) for _, _, share in self.tiles(stripe)]
 
     @property
+    def sketches_name(self) -> str:
+        """Of the sketches of its kind."""
+        return f"{self.name}-sketches-{self.sketched}"
+
+    def sketches(self, stripe: int) -> list[Any]:
+        """Keys of the sketches of all data tiles of a stripe."""
+        blocks = range(len(self.stripes[stripe].rows))
+        return [(self.sketches_name, stripe, block) for block in blocks]
+
+    @property
     def keys(self) -> list[Any]:
-        """Keys of all that is kept: first of all shares, then of their row lengths if any."""
+        """Keys of all that is kept: first of all shares, then what comparing results takes."""
         stripes = range(len(self.stripes))
-        tiles = [key for stripe in stripes for key in self.tiles(stripe)]
-        if self.verify is None:
-            return tiles
-        return tiles + [key for stripe in stripes for key in self.lengths(stripe)]
+        keys = [key for stripe in stripes for key in self.tiles(stripe)]
+        if self.verify is not None:
+            keys += [key for stripe in stripes for key in self.lengths(stripe)]
+        if self.sketched:
+            keys += [key for stripe in stripes for key in self.sketches(stripe)]
+        return keys
 
     # Enough of a Dask collection to be a dependency of a layer.
 
@@ -140,7 +155,7 @@ class EncodedRows:
         return self.graph
 
     def __dask_layers__(self) -> tuple[str, ...]:
-        names = (self.name, f"{self.name}-lengths")
+        names = (self.name, f"{self.name}-lengths", self.sketches_name)
         return tuple(name for name in names if name in self.graph.layers)
 
     def array(self, graph: Any, name: str, chunks: Any, dtype: Any) -> da.Array:

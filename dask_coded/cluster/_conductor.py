@@ -155,7 +155,7 @@ class Conductor:
         del self.groups[group.spec.group]
         self.state.forget(key for key in group.keys if key not in group.output_of)
         self._cohorts.leave(group)
-        if group.entry is None:
+        if group.entry is None and not group.is_quiet:
             self.history.add(entry_of(group, None))
         if not self.groups:
             self.state.leave()
@@ -375,7 +375,7 @@ class Conductor:
             self._wake_after(group, _MOVE_SECONDS)
         if group.entry is not None:
             amend(group)
-        elif group.took:
+        elif group.took and not group.is_quiet:
             tasks = filter(None, map(self.state.task, group.output_of))
             failed = any(ts.state == "erred" for ts in tasks)
             group.entry = entry_of(group, None if failed else now)
@@ -386,8 +386,8 @@ class Conductor:
         group = self.groups.get(name)
         if group is None:
             return
-        made_by = group.ran_on | group.read_from
-        group.wrong.update({share: made_by.get(share, "unknown") for share in shares})
+        group.blame(shares)
+        amend(group)
         logger.warning("Results of %s disagree; wrong: %s", name, group.wrong or "cannot be told")
         if corrected:
             self.scheduler.log_event("warn", wrong_event(group))

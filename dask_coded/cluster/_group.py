@@ -1,7 +1,7 @@
 """One group on the scheduler: its bookkeeping, and the view that the policy decides on."""
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from math import ceil
 from statistics import median
@@ -82,6 +82,29 @@ class Group:
     def __post_init__(self) -> None:
         self.share_of = {key: i for i, key in enumerate(self.spec.share_keys)}
         self.output_of = {key: q for q, key in enumerate(self.spec.output_keys)}
+
+    @property
+    def stands_by(self) -> bool:
+        """Whether the group checks an output of another one: it is alone in its cohort."""
+        return self.spec.cohort == self.spec.group
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether the group was never needed, which is no news: nothing failed that it checks.
+
+        What such a check falls back on is a group that verifies, and is not begun before.
+        """
+        if self.spec.verify is not None:
+            return not self.started
+        return self.stands_by and not (self.erased or self.decoded or self.suspects)
+
+    def blame(self, shares: Iterable[int]) -> None:
+        """Note whose results of these shares were wrong."""
+        if self.spec.cohort is not None and self.decoded:
+            # The one output was decoded from others, and which of them is wrong nobody knows.
+            return
+        made_by = self.ran_on | self.read_from
+        self.wrong.update({share: made_by.get(share, "unknown") for share in shares})
 
     @property
     def keys(self) -> frozenset[Key]:

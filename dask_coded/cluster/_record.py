@@ -41,8 +41,9 @@ def entry_of(group: Group, resolved_at: float | None) -> dict[str, Any]:
 
 
 def amend(group: Group) -> None:
-    """Say what became of a group since it was added: what was lost later was decoded again."""
-    if group.entry is not None and group.entry["decoded"] != group.decoded:
+    """Say what became of a group since it was added: decoded again, or found wrong."""
+    known = None if group.entry is None else (group.entry["decoded"], len(group.entry["wrong"]))
+    if group.entry is not None and known != (group.decoded, len(group.wrong)):
         now = entry_of(group, None)
         del now["resolve_seconds"]
         group.entry.update(now)
@@ -142,7 +143,8 @@ def wrong_event(group: Group) -> Any:
     """An event that makes every client of the scheduler warn of results that were corrected."""
     named = ", ".join(f"share {share} by {worker}" for share, worker in sorted(group.wrong.items()))
     text = (
-        f"wrong results in a group of {group.spec.code!r}: {named}. Its outputs were decoded "
+        f"wrong results in a group of {group.spec.code!r}: "
+        f"{named or 'of which shares cannot be told'}. Its outputs were decoded "
         "without them; a worker that is named again and again should be replaced."
     )
     return {"message": pickle.dumps(text), "category": pickle.dumps(WrongResultWarning)}

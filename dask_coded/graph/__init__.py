@@ -15,6 +15,8 @@ from dask_coded.graph._build import Work as Work
 from dask_coded.graph._build import group_tasks as group_tasks
 from dask_coded.graph._carried import carried as carried
 from dask_coded.graph._carried import carried_task as carried_task
+from dask_coded.graph._checked import PiecewiseAdjoint as PiecewiseAdjoint
+from dask_coded.graph._checked import checked_terms as checked_terms
 from dask_coded.graph._exact import ExactArithmetic as ExactArithmetic
 from dask_coded.graph._layers import layered as layered
 from dask_coded.graph._layers import merged as merged
@@ -40,6 +42,8 @@ from dask_coded.graph._rows import row_length_tasks as row_length_tasks
 from dask_coded.graph._sides import Side as Side
 from dask_coded.graph._sides import generators_of as generators_of
 from dask_coded.graph._sides import splits_of as splits_of
+from dask_coded.graph._sketches import sketch_columns as sketch_columns
+from dask_coded.graph._sketches import sketch_task as sketch_task
 from dask_coded.graph._tasks import DataShareTask as DataShareTask
 from dask_coded.graph._tasks import DecodeTask as DecodeTask
 from dask_coded.graph._tasks import GroupSpec as GroupSpec
@@ -65,6 +69,7 @@ __all__ = [
     "LeftAlone",
     "MatmulGroups",
     "Pair",
+    "PiecewiseAdjoint",
     "PlainArithmetic",
     "Rewritten",
     "Side",
@@ -78,6 +83,7 @@ __all__ = [
     "batch_tasks",
     "carried",
     "carried_task",
+    "checked_terms",
     "combination",
     "combine_results",
     "decoded_rows",
@@ -97,6 +103,8 @@ __all__ = [
     "rewrite",
     "row_length_tasks",
     "row_lengths",
+    "sketch_columns",
+    "sketch_task",
     "spec_of",
     "splits_of",
     "sum_tasks",

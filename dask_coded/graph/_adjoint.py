@@ -25,7 +25,15 @@ from dask_coded.graph._tasks import Shape
 from dask_coded.kernels import where_they_lie
 from dask_coded.typing import AnyArray
 
-__all__ = ["AdjointTerms", "adjoint_terms", "sum_tasks"]
+__all__ = [
+    "Adjoint",
+    "AdjointTerms",
+    "adjoint_terms",
+    "paired_product",
+    "standing_in",
+    "sum_tasks",
+    "term_group",
+]
 
 #: ``(a, y) -> a.T @ y.conj()``.
 Adjoint = Callable[[AnyArray, AnyArray], AnyArray]
@@ -95,15 +103,14 @@ def adjoint_terms(
             operands = TaskRef(terms.tiles[block]), TaskRef(piece)
             tasks[outputs[block]] = Task(outputs[block], result_of_share, *args, *operands)
             continue
-        shares, code = _standing_in(terms.code, block)
+        shares, code = standing_in(terms.code, block)
         own = shares.index(block)
-        group = f"{terms.label}-{'-'.join(map(str, _place(outputs[block])))}"
-        paired = code.field == PAIRED and np.iscomplexobj(code.generator())
+        group = term_group(terms, outputs[block])
+        paired = paired_product(terms, code)
         work: list[Any] = []
         for share in shares:
             spare = share != block
-            product = _PairedAdjoint(terms.product, terms.height) if paired and spare else None
-            arithmetic = _Term(product or terms.product, terms.dtype)
+            arithmetic = _Term((paired if spare else None) or terms.product, terms.dtype)
             operands = TaskRef(terms.tiles[share]), TaskRef(piece)
             work.append((result_of_share, (arithmetic, spare, None, *operands)))
         wanted = [index == own for index in range(code.k)]
@@ -131,7 +138,18 @@ def _place(key: Key) -> tuple[Any, ...]:
     return key[1:] if isinstance(key, tuple) else (key,)
 
 
-def _standing_in(code: AbstractLinearCode, block: int) -> tuple[list[int], AbstractLinearCode]:
+def term_group(terms: AdjointTerms, output: Key) -> str:
+    """Name of the group of the term at a key."""
+    return f"{terms.label}-{'-'.join(map(str, _place(output)))}"
+
+
+def paired_product(terms: AdjointTerms, code: AbstractLinearCode) -> Adjoint | None:
+    """How mixtures of paired rows are multiplied; None if the code does not pair them."""
+    paired = code.field == PAIRED and np.iscomplexobj(code.generator())
+    return _PairedAdjoint(terms.product, terms.height) if paired else None
+
+
+def standing_in(code: AbstractLinearCode, block: int) -> tuple[list[int], AbstractLinearCode]:
     """The shares that have to do with a block, and the code that they are."""
     if isinstance(code, Replication | Uncoded):
         copies = np.flatnonzero(code.generator()[:, block]).tolist()

@@ -13,7 +13,14 @@ from dask_coded.graph._arithmetic import Arithmetic
 from dask_coded.graph._unfit import Unfit
 from dask_coded.typing import AnyArray
 
-__all__ = ["Measured", "measured_part", "measured_result", "row_lengths"]
+__all__ = [
+    "Measured",
+    "column_lengths",
+    "measured_part",
+    "measured_result",
+    "pieces_of",
+    "row_lengths",
+]
 
 # Products of constants all round the same way, and small products are summed one after the other:
 # beyond so many terms, pieces of the sum keep the error in bounds. Larger ones BLAS cuts itself.
@@ -63,8 +70,8 @@ def _row_squares(a: AnyArray) -> AnyArray:
     return np.einsum("...ij,...ij->...i", a, a, dtype=wide)
 
 
-def _column_lengths(b: Any, product: Any) -> Any:
-    """``(..., n)``, or a number for a vector."""
+def column_lengths(b: Any, product: Any = None) -> Any:
+    """Euclidean length of each column, ``(..., n)``, or a number for a vector."""
     if b.ndim < 2:
         return row_lengths(b[None], product)[0]
     return row_lengths(np.swapaxes(b, -1, -2), product)
@@ -101,19 +108,25 @@ def measured_part(
                 continue
             own = row_lengths(a, product.dtype) if lengths is None else lengths
             rows = np.hypot(rows, own)
-            columns = np.hypot(columns, _column_lengths(b, product.dtype))
+            columns = np.hypot(columns, column_lengths(b, product.dtype))
     return total, rows, columns
+
+
+def pieces_of(inner: int, entries: int) -> list[slice]:
+    """Pieces of a sum of `inner` products in each of so many entries, if that is to be cut."""
+    if inner <= _CHAIN or entries * inner > _SMALL_PRODUCT:
+        return [slice(inner)]
+    return [slice(start, start + _CHAIN) for start in range(0, inner, _CHAIN)]
 
 
 def _in_pieces(arithmetic: Arithmetic, a: AnyArray, b: AnyArray) -> AnyArray:
     """``a b``, summed in pieces if the product is small and its sums are long."""
-    inner = a.shape[-1]
     columns = 1 if b.ndim == 1 else b.shape[-1]
-    if inner <= _CHAIN or a.shape[-2] * columns * inner > _SMALL_PRODUCT:
+    pieces = pieces_of(a.shape[-1], a.shape[-2] * columns)
+    if len(pieces) == 1:
         return arithmetic.multiply(a, b)
     total = None
-    for start in range(0, inner, _CHAIN):
-        piece = slice(start, start + _CHAIN)
+    for piece in pieces:
         part = arithmetic.multiply(a[..., piece], b[piece] if b.ndim == 1 else b[..., piece, :])
         total = part if total is None else arithmetic.add(total, part)
     return total

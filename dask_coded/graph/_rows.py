@@ -109,8 +109,13 @@ def decoded_rows(
 def row_length_tasks(tiles: Sequence[Key], lengths: Sequence[Key]) -> dict[Key, Task]:
     """Tasks that measure the rows of some tiles, each where its tile is."""
     return {
-        key: Task(key, row_lengths, TaskRef(tile)) for tile, key in zip(tiles, lengths, strict=True)
+        key: Task(key, _lengths, TaskRef(tile)) for tile, key in zip(tiles, lengths, strict=True)
     }
+
+
+def _lengths(tile: Any) -> Any:
+    # Whoever multiplies an unfit tile says so.
+    return tile if isinstance(tile, Unfit) else row_lengths(tile)
 
 
 def _as_it_is(block: Any) -> Any:

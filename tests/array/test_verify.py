@@ -185,15 +185,6 @@ def test_lengths_are_kept_with_the_shares() -> None:
     assert kept.verified("detect").name == kept.name
 
 
-def test_transposed_products_are_refused() -> None:
-    encoded = encode(A, verify="detect")
-    with pytest.raises(UnsupportedOperationError, match="not with its transpose"):
-        encoded.T @ A[:, 0]
-    np.testing.assert_allclose(
-        (encoded.verified(None).T @ A[:, 0]).compute(scheduler="sync"), A.T @ A[:, 0]
-    )
-
-
 def test_single_precision_shares_times_doubles() -> None:
     """The shares of a float32 matrix were rounded to float32, whatever they are multiplied by."""
     for seed in range(20):
