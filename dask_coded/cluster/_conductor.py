@@ -22,6 +22,7 @@ from dask_coded.cluster._policy import Decision, GroupView, Policy
 from dask_coded.cluster._record import History, amend, entry_of, tell_cost, wrong_event
 from dask_coded.cluster._rescue import downstream, rerun, upstream
 from dask_coded.cluster._rest import free_workers, residents, settle
+from dask_coded.cluster._returning import Returning
 from dask_coded.cluster._scheduler_state import SchedulerState
 from dask_coded.cluster._settings import Settings
 from dask_coded.graph import GroupSpec, combination
@@ -71,7 +72,7 @@ class Conductor:
         self._give_up = settings.patience.rebuild_after
         self._suspicion = settings.suspicion
         self._spared_until = float("-inf")
-        self._running: frozenset[str] = frozenset()
+        self._returning = Returning(scheduler, self.joined)
         self._cohorts = Cohorts(settings.patience)
         self._member: dict[Key, Group] = {}
         self._dirty: dict[str, Group] = {}
@@ -90,6 +91,7 @@ class Conductor:
             if handle is not None:
                 handle.cancel()
         self._wake.clear()
+        self._returning.close()
         self._isolation.close()
         self.state.uninstall()
         for undo in filter(None, self._undo):
@@ -197,7 +199,7 @@ class Conductor:
             suspects=self._suspects,
             slow=frozenset(self._slow),
             bandwidth=float(self.scheduler.bandwidth),
-            trusted=bool(self.scheduler.running),
+            trusted=self._returning.may_move(),
             given_up=frozenset(
                 worker for worker, since in self._suspects.items() if now >= since + self._give_up
             ),
@@ -275,7 +277,7 @@ class Conductor:
         if decision.raise_from is not None:
             self.state.raise_error(keys[decision.raise_from])
         # Were nobody left, this would take everything and help nothing.
-        if decision.blocked_by and self.scheduler.running:
+        if decision.blocked_by and self._returning.may_move():
             stalled = [keys[share] for share in view.stalled]
             rerun(self.state, upstream(self.state, stalled, self._suspects, self.is_ours))
             self._isolation.hang_up(decision.blocked_by)
@@ -414,11 +416,12 @@ class Conductor:
 
     def joined(self) -> None:
         """A worker came, or may be used again."""
+        self._returning.look(self._suspects)
         # While others are silent their shares wait for one heartbeat more: who comes back takes
         # its own, and the first one is not given all.
         heartbeat = heartbeat_interval(len(self.scheduler.workers))
         self._loop.call_later(heartbeat if self._suspects else 0.0, self.state.place_homeless)
-        if self._suspects and self.scheduler.running:
+        if self._suspects and self._returning.may_move():
             outputs = [key for group in self.groups.values() for key in group.output_of]
             rerun(self.state, downstream(self.state, outputs, self._suspects, self.is_ours))
             self._isolation.hang_up(self._suspects)
@@ -426,9 +429,7 @@ class Conductor:
 
     def look(self) -> None:
         """Workers pause and go on when their memory says so, and tell nobody: compare."""
-        running = frozenset(ws.address for ws in self.scheduler.running)
-        if running != self._running:
-            self._running = running
+        if self._returning.changed():
             self.joined()
 
     def left(self, worker: str) -> None:
@@ -446,5 +447,4 @@ class Conductor:
             self._isolation.trust(worker)
         if trusted:
             self._spare()
-        self._running = frozenset(ws.address for ws in self.scheduler.running)
         self.joined()

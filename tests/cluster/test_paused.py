@@ -13,7 +13,7 @@ from distributed.core import Status
 from distributed.metrics import time
 from distributed.utils_test import gen_cluster
 from made_groups import MadeGroup, gated
-from watching import SIX, on_workers, plugin, until
+from watching import SIX, on_workers, plugin, processing, until
 
 from dask_coded.cluster import enable
 from dask_coded.cluster._group import Group
@@ -280,3 +280,27 @@ async def test_a_broken_connection_does_not_keep_others_from_being_isolated(
     acquit(s, workers[:3])
     assert len(s.running) == 6
     del data
+
+
+@gen_cluster(**on_workers(6, config={"distributed.scheduler.work-stealing": False}))
+async def test_whoever_comes_back_first_is_not_given_what_the_others_do(
+    c: Client, s: Scheduler, *workers: Worker
+) -> None:
+    await enable(c)
+    group = MadeGroup(gates=dict.fromkeys(range(5), "hold"))
+    futures = c.get(group.graph, group.keys, sync=False)
+    await until(lambda: processing(s, *group.share_keys))
+    before = {key: s.tasks[key].processing_on for key in group.share_keys}
+    accuse(s, workers)
+    await turns()
+    acquit(s, workers[:1])
+    await turns()
+    assert {key: s.tasks[key].processing_on for key in group.share_keys} == before
+    # Nobody else follows in time.
+    first = s.workers[workers[0].address]
+    await until(lambda: all(s.tasks[key].processing_on is first for key in group.share_keys))
+    acquit(s, workers[1:])
+    await Event("hold").set()
+    group.check(await c.gather(futures))
+    del futures
+    await no_trace(s)
