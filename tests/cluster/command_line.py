@@ -79,8 +79,8 @@ class CommandLineCluster:
     @contextlib.contextmanager
     def client(self, n_workers: int) -> Iterator[Client]:
         """A client, once so many workers have come."""
-        with Client(scheduler_file=str(self.scheduler_file), timeout=60) as client:
-            client.wait_for_workers(n_workers, timeout=60)
+        with Client(scheduler_file=str(self.scheduler_file), timeout=120) as client:
+            client.wait_for_workers(n_workers, timeout=120)
             yield client
 
     def logs(self) -> str:

@@ -10,6 +10,7 @@ import dask.array as da
 import numpy as np
 import pytest
 from distributed import Event
+from watching import DEADLINE, TRUSTING
 
 from dask_coded import coded_matmul
 from dask_coded.cluster import report
@@ -20,7 +21,10 @@ pytestmark = pytest.mark.cluster
 
 
 def hold_shares(dask_worker: Any, lost: Container[int]) -> None:
-    """Let the products of these shares begin on this worker, and not go on until they may."""
+    """Let the products of these shares begin on this worker, and not go on until they may.
+
+    Those of the others wait too, until it is time for the rest.
+    """
     from distributed import Event, get_worker
 
     from dask_coded.graph import _arithmetic
@@ -32,6 +36,8 @@ def hold_shares(dask_worker: Any, lost: Container[int]) -> None:
         if key[-1] in lost:
             Event(f"held-{key[-1]}").set()
             Event("go on").wait()
+        else:
+            Event("rest").wait()
         return result_of_share(*args)
 
     _arithmetic.result_of_share = held
@@ -69,9 +75,14 @@ def test_seven_results_are_enough(code: AbstractCode, lost: tuple[int, ...], dty
     assert code.is_decodable(survivors)
     a, b, expected = operands(dtype)
     # Threads enough for what is held, so that nothing but the held shares is late.
-    with EmulatedCluster(3, threads=10) as cluster, cluster.client() as client:
+    cluster = EmulatedCluster(3, threads=14, config=TRUSTING)
+    with cluster, cluster.client() as client:
         client.run(hold_shares, lost=lost)
         future = client.compute(coded_matmul(a, b, code=code))
+        # What had not begun would not be cancelled.
+        for share in lost:
+            assert Event(f"held-{share}").wait(timeout=DEADLINE)
+        Event("rest").set()
         try:
             check(future.result(timeout=90), expected)
         finally:
@@ -92,7 +103,8 @@ def test_two_workers_lost_in_the_middle(deed: str, mixing: Any) -> None:
     a, b, expected = operands()
     victims = ("w2", "w5")
     faults = TaskFaults(seed=0, delay=ConstantDelay(0.2), match="-parity", announce="share")
-    with EmulatedCluster(8, threads=4) as cluster, cluster.client() as client:
+    # Threads enough for all that waits, wherever it is.
+    with EmulatedCluster(8, threads=21) as cluster, cluster.client() as client:
         for victim in victims:
             cluster.inject(victim, faults)
         # The others wait: seven early results would be enough before the two have begun.

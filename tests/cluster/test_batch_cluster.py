@@ -10,6 +10,7 @@ import dask.array as da
 import numpy as np
 import pytest
 from distributed import Client, Event
+from watching import TRUSTING
 
 from dask_coded.array import coded_matmul_batch, plan_matmul_batch
 from dask_coded.cluster import report
@@ -34,6 +35,26 @@ def hang_in_products(dask_worker: Any) -> None:
         return a @ b
 
     _slices.sliced_matmul = hanging
+
+
+def wait_in_products(dask_worker: Any) -> None:
+    """Let products of this worker wait for one that hangs, which might come too late otherwise."""
+    from distributed import Event
+
+    from dask_coded.cluster import _slices
+
+    def waiting(a: Any, b: Any) -> Any:
+        Event("hanging").wait()
+        return a @ b
+
+    _slices.sliced_matmul = waiting
+
+
+def hang(nodes: EmulatedCluster, client: Client, name: str) -> None:
+    """From now on products of a worker hang, and no other is done before one of them does."""
+    for each, worker in nodes.workers.items():
+        deed = hang_in_products if each == name else wait_in_products
+        client.run(deed, workers=[worker.address])
 
 
 def values(shape: tuple[int, int], dtype: str, seed: int) -> np.ndarray:
@@ -64,8 +85,9 @@ def check(found: list[np.ndarray], expected: list[np.ndarray]) -> None:
 
 
 @pytest.fixture
-def cluster() -> Iterator[tuple[EmulatedCluster, Client]]:
-    with EmulatedCluster(8) as cluster, cluster.client() as client:
+def cluster(request: pytest.FixtureRequest) -> Iterator[tuple[EmulatedCluster, Client]]:
+    config = getattr(request, "param", None)
+    with EmulatedCluster(8, config=config) as cluster, cluster.client() as client:
         yield cluster, client
         for name in cluster.workers:
             cluster.thaw(name)
@@ -90,11 +112,13 @@ def test_one_worker_frozen_and_one_killed(cluster: tuple[EmulatedCluster, Client
     for edges, dtype, options in coded:
         pairs, expected = batch(edges, dtype)
         check(client.gather(client.compute(coded_matmul_batch(pairs, **options))), expected)
-    client.run(hang_in_products, workers=[nodes.workers["w1"].address])
+    hang(nodes, client, "w1")
     pairs, expected = batch(CYCLE, "float64")
     futures = client.compute(coded_matmul_batch(pairs, **coded[0][2]))
-    Event("hanging").wait()
+    # Unless others were given its shares, because it was slow to take them.
+    Event("hanging").wait(timeout=20)
     nodes.freeze("w1")
+    Event("hanging").set()
     check(client.gather(futures), expected)
     del futures
     for number, (edges, dtype, options) in enumerate(coded):
@@ -106,12 +130,13 @@ def test_one_worker_frozen_and_one_killed(cluster: tuple[EmulatedCluster, Client
         del futures
 
 
+@pytest.mark.parametrize("cluster", [TRUSTING], indirect=True, ids=["trusting"])
 def test_late_shares_are_decoded(cluster: tuple[EmulatedCluster, Client]) -> None:
     """What a worker hangs in is decoded from parity, though the worker is in good health."""
     nodes, client = cluster
     pairs, expected = batch(CYCLE, "float64")
     outputs = coded_matmul_batch(pairs, code=FlexibleCSA.for_pairs(CYCLE, 2))
-    client.run(hang_in_products, workers=[nodes.workers["w1"].address])
+    hang(nodes, client, "w1")
     futures = client.compute(outputs)
     check(client.gather(futures), expected)
     assert decoded(client) > 0

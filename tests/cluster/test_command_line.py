@@ -17,6 +17,8 @@ pytestmark = pytest.mark.cluster
 CONFIGURATION = """
 coded:
   history: 2
+  suspicion:
+    minimum: 1h
   evict-after: 7s
   patience:
     factor: 0.25

@@ -23,8 +23,10 @@ def test_report_names_the_evicted() -> None:
         address = cluster.workers["w1"].address
         check_eviction(cluster, client, address)
         found = report(client)
-        assert list(found.evicted) == [address]
-        assert f"removed: {address}" in repr(found)
+        # On a busy machine another one may have been silent for so long.
+        assert address in found.evicted
+        assert "removed: " in repr(found)
+        assert address in repr(found)
         made = MadeGroup(name="after")
         made.check(client.gather(client.get(made.graph, made.keys, sync=False)))
         assert_clean(client)

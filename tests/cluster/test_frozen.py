@@ -11,7 +11,7 @@ import pytest
 from dask._task_spec import Task, TaskRef
 from distributed import Client, Event, wait
 from made_groups import MadeGroup, gated
-from watching import wait_until
+from watching import DEADLINE, wait_until
 
 from dask_coded.cluster import enable, report
 from dask_coded.testing import EmulatedCluster, assert_clean
@@ -129,12 +129,14 @@ def test_two_frozen(operand: Operand) -> None:
 def test_frozen_during_decode(operand: Operand) -> None:
     operand.client.run(hold_decodes)
     futures, made = operand.product("p", {1: "hold"})
-    Event("decoding").wait()
+    assert Event("decoding").wait(timeout=DEADLINE)
 
-    def decoder(dask_scheduler: Any) -> str:
-        return str(dask_scheduler.tasks[made.keys[1]].processing_on.name)
+    def decoder(dask_scheduler: Any) -> str | None:
+        where = dask_scheduler.tasks[made.keys[1]].processing_on
+        return None if where is None else str(where.name)
 
-    operand.cluster.freeze(operand.client.run_on_scheduler(decoder))
+    wait_until(lambda: operand.client.run_on_scheduler(decoder) is not None)
+    operand.cluster.freeze(operand.client.run_on_scheduler(decoder) or operand.worker_of[5])
     Event("decode").set()
     made.check(operand.client.gather(futures))
 

@@ -10,6 +10,7 @@ import dask.array as da
 import numpy as np
 import pytest
 from distributed import Client, KilledWorker
+from watching import DEADLINE
 
 from dask_coded import coded_matmul, encode
 from dask_coded.testing import EmulatedCluster, assert_clean, signal
@@ -77,7 +78,7 @@ def test_a_share_that_breaks_its_worker_once(
 ) -> None:
     a = operand(tmp_path / "gate", always=False)
     np.testing.assert_allclose(coded_matmul(a, B, parity=1).compute(), A @ B)
-    assert cluster.points.find("greedy")
+    assert cluster.points.wait("greedy", timeout=DEADLINE)
 
 
 def test_an_operand_that_breaks_every_worker(cluster: EmulatedCluster, client: Client) -> None:

@@ -2,6 +2,7 @@
 
 import gc
 import pickle
+import re
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -9,9 +10,9 @@ from typing import Any
 import dask.array as da
 import numpy as np
 import pytest
-from distributed import Client, Scheduler, Worker, wait
+from distributed import Client, Scheduler, Worker, futures_of, wait
 from distributed.utils_test import gen_cluster
-from watching import on_workers
+from watching import TRUSTING, on_workers, one_to_a_worker, wait_until
 
 from dask_coded import coded_matmul, encode
 from dask_coded.cluster import GroupView, Policy, enable, report
@@ -33,9 +34,13 @@ A, B = RNG.normal(size=(600, 80)), RNG.normal(size=(80, 20))
 SHARES = "-parity',"
 
 
+# A worker that errs gets no more shares than those it was dealt.
+FIXED = TRUSTING | {"distributed.scheduler.work-stealing": False}
+
+
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[EmulatedCluster]:
-    with EmulatedCluster(7) as made:
+    with EmulatedCluster(7, config=FIXED) as made:
         yield made
 
 
@@ -54,6 +59,15 @@ def corrupting(seed: int, rate: float = 1.0) -> TaskFaults:
     return TaskFaults(seed=seed, corrupt_rate=rate, match=SHARES)
 
 
+def at_rest(client: Client, matrix: Any, **options: Any) -> Any:
+    """A matrix that is encoded, one share to a worker unless there are more than seven."""
+    encoded = encode(matrix, **options).persist()
+    wait(encoded)
+    if len(futures_of(encoded)) <= 7:
+        wait_until(one_to_a_worker, client, encoded)
+    return encoded
+
+
 def operands() -> tuple[da.Array, da.Array]:
     return da.from_array(A, chunks=(100, 80)), da.from_array(B, chunks=-1)
 
@@ -66,7 +80,7 @@ def wrong_since(client: Client, before: int) -> list[Any]:
 
 def test_wrong_results_are_corrected_and_named(cluster: EmulatedCluster, client: Client) -> None:
     """One share to each worker: whatever bits are flipped, one result of seven is wrong."""
-    encoded = encode(A, parity=2, verify="correct").persist()
+    encoded = at_rest(client, A, parity=2, verify="correct")
     before = len(report(client).groups)
     for seed in range(10):
         cluster.inject("w2", corrupting(seed))
@@ -102,16 +116,14 @@ def test_clients_are_warned(cluster: EmulatedCluster, client: Client) -> None:
     address = cluster.workers["w2"].address
     cluster.inject("w2", corrupting(2))
     x = np.arange(1, 81)
-    integers = encode((100 * A).astype(np.int64), verify="correct").persist()
-
-    def compute(matrix: Any) -> Any:
-        found = (matrix @ x).compute()
-        # The warning was sent before the result; so it has come when this answer has.
-        client.run_on_scheduler(lambda: None)
-        return found
-
-    with pytest.warns(WrongResultWarning, match=f"share .* by {address}"):
-        found = compute(integers)
+    integers = at_rest(client, (100 * A).astype(np.int64), verify="correct")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = (integers @ x).compute()
+        # The warning comes by another way than the result.
+        wait_until(lambda: any(w.category is WrongResultWarning for w in caught))
+    said = [str(w.message) for w in caught if w.category is WrongResultWarning]
+    assert re.search(f"share .* by {re.escape(address)}", said[0])
     np.testing.assert_array_equal(found, (100 * A).astype(np.int64) @ x)
     del integers
 
@@ -120,7 +132,7 @@ def test_clients_are_warned(cluster: EmulatedCluster, client: Client) -> None:
 def test_detected_errors_are_raised(cluster: EmulatedCluster, client: Client, parity: int) -> None:
     """One surplus result tells that something is wrong, two tell what."""
     integers = (100 * A).astype(np.int64)
-    encoded = encode(integers, parity=parity, verify="detect").persist()
+    encoded = at_rest(client, integers, parity=parity, verify="detect")
     before = len(report(client).groups)
     cluster.inject("w3", corrupting(0))
     with pytest.raises(WrongResultError, match="disagree"):
@@ -144,7 +156,7 @@ def test_too_many_are_an_error(cluster: EmulatedCluster, client: Client) -> None
 
 
 def test_encoded_products_with_a_worker_that_errs(cluster: EmulatedCluster, client: Client) -> None:
-    encoded = encode(da.from_array(A, chunks=(100, 80)), verify="correct").persist()
+    encoded = at_rest(client, da.from_array(A, chunks=(120, 80)), parity=2, verify="correct")
     before = len(report(client).groups)
     cluster.inject("w4", corrupting(5, rate=0.5))
     v = RNG.normal(size=(80, 3))
@@ -157,19 +169,19 @@ def test_encoded_products_with_a_worker_that_errs(cluster: EmulatedCluster, clie
     del encoded
 
 
-def test_frozen_and_wrong_at_once(cluster: EmulatedCluster, client: Client) -> None:
-    encoded = encode(da.from_array(A, chunks=(100, 80)), parity=4, verify="correct").persist()
-    wait(encoded)
-    cluster.inject("w5", corrupting(1))
-    cluster.freeze("w1")
-    try:
+def test_frozen_and_wrong_at_once() -> None:
+    """Of any three of seven shares; one result is wrong, one does not come, and one may be late."""
+    with EmulatedCluster(7) as cluster, cluster.client() as client:
+        encoded = at_rest(client, da.from_array(A, chunks=(200, 80)), parity=4, verify="correct")
+        cluster.inject("w5", corrupting(1))
+        cluster.freeze("w1")
         with warnings.catch_warnings(action="ignore", category=WrongResultWarning):
             for _ in range(3):
                 found = (encoded @ B).compute()
                 np.testing.assert_allclose(found, A @ B, rtol=1e-9, atol=1e-9)
-    finally:
         cluster.thaw("w1")
-    del encoded
+        del encoded
+        assert_clean(client)
 
 
 def test_exceptions_are_erasures_that_are_done_without(
