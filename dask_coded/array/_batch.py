@@ -12,6 +12,7 @@ from dask.array.utils import meta_from_array
 from dask.base import tokenize
 
 from dask_coded.array._accuracy import Accuracy, default_tolerance
+from dask_coded.array._batch_checks import check_digits, check_exact
 from dask_coded.array._batch_plan import (
     Codeword,
     choose_codewords,
@@ -23,11 +24,10 @@ from dask_coded.array._client import current_client, prepare, refuse_expressions
 from dask_coded.array._matmul import MatmulPlan, plan_matmul
 from dask_coded.array._plan import check_request, given_code, positions_per_task
 from dask_coded.cluster import sliced_matmul
-from dask_coded.codes import AbstractBatchCode, AbstractCode, Lagrange
+from dask_coded.codes import AbstractCode
 from dask_coded.errors import (
     BlockShapeError,
     ParameterError,
-    UnsupportedDtypeError,
     UnsupportedOperationError,
 )
 from dask_coded.fields import PrimeField
@@ -147,10 +147,11 @@ def plan_matmul_batch(
         accepted = default_tolerance(dtype) if tolerance is None else float(tolerance)
         if code is not None:
             if code.field.exact:
-                _check_exact(code, dtype, [operands[name] for pair in members for name in pair])
+                check_exact(code, dtype, [operands[name] for pair in members for name in pair])
             else:
                 # The same checks of the arithmetic as for one product.
                 given_code(code, 1, 1, dtype, pairable=True)
+                check_digits(code, Accuracy(dtype, accepted).limit, accepted)
             codewords.append((given_codeword(code, members, sizes), "asked for", accepted))
             continue
         spare = _parity(dtype, n_workers) if parity is None else parity
@@ -199,7 +200,8 @@ def coded_matmul_batch(
         Of a batch, such as :class:`~dask_coded.codes.FlexibleCSA`; or of one operand, if all pairs
         share the other one; or of two, if all pairs of some matrices are wanted. A code of a batch
         over a :class:`~dask_coded.fields.PrimeField` takes integers and is exact;
-        :class:`~dask_coded.codes.GeneralizedCSA` cuts the operands besides. None chooses the
+        :class:`~dask_coded.codes.GeneralizedCSA` cuts the operands besides, over floats as far as
+        its losses stay within `tolerance`. None chooses the
         cheapest that bears its losses within `tolerance`; ``print(plan_matmul_batch(pairs))``
         says which, why, and which were left out. A product of many chunks
         may be cheaper by itself, as :func:`coded_matmul` computes it.
@@ -312,31 +314,6 @@ def _flaw(a: da.Array, b: da.Array) -> tuple[str | None, str]:
         kinds = f"{type(a._meta).__name__} and {type(b._meta).__name__}"
         return f"cannot encode chunks of {kinds}, dtype {dtype}", "plain a @ b"
     return None, ""
-
-
-def _check_exact(code: AbstractCode, dtype: np.dtype[Any], operands: list[da.Array]) -> None:
-    """Check that a code over a prime field may serve a batch.
-
-    Raises
-    ------
-    UnsupportedDtypeError, UnsupportedOperationError
-        If products are no integers, chunks are not of NumPy, or the code is none of a batch.
-    """
-    if not (isinstance(code, AbstractBatchCode | Lagrange) and isinstance(code.field, PrimeField)):
-        raise UnsupportedOperationError(
-            f"{code!r} computes modulo a prime, and codes no batch; use CrossSubspaceAlignment, "
-            "FlexibleCSA, GeneralizedCSA or Lagrange, or a code over REAL"
-        )
-    if dtype.kind not in "iu":
-        raise UnsupportedDtypeError(
-            f"{code!r} computes modulo a prime, and the products are {dtype}: it takes integers. "
-            "Scale, round and convert operands to int64, or use a code over REAL or COMPLEX"
-        )
-    if chunk_library(*operands) != "numpy":
-        raise UnsupportedOperationError(
-            f"{code!r} computes modulo a prime, on the host; the operands lie on a device. "
-            "Convert their chunks to NumPy"
-        )
 
 
 def _dtype(a: da.Array, b: da.Array) -> np.dtype[Any]:

@@ -22,7 +22,7 @@ from dask_coded.codes import (
     Replication,
     Uncoded,
 )
-from dask_coded.fields import COMPLEX, PAIRED, PrimeField
+from dask_coded.fields import COMPLEX, PAIRED, REAL, PrimeField
 
 __all__ = ["CODES"]
 
@@ -99,6 +99,9 @@ CODES: tuple[AbstractCode, ...] = (
     FlexibleCSA(10, (((0, 1), (0,)), ((1, 2), (1,)), ((0, 2), (2,))), field=_M31),
     FlexibleCSA(11, (((0,), (0, 2)), ((1,), (0, 1)), ((2,), (1, 2))), field=_M61),
     GeneralizedCSA(7, size=2, groups=2, field=_F257),
+    GeneralizedCSA(9, size=2, p=2, field=REAL),
+    GeneralizedCSA(13, size=2, groups=2, p=2, field=COMPLEX),
+    GeneralizedCSA(14, size=2, m=2, n=2, field=REAL),
     GeneralizedCSA(11, size=1, m=2, p=2, n=2, field=_F257),
     GeneralizedCSA(12, size=2, m=1, p=3, n=1, field=_F257),
     GeneralizedCSA(22, size=2, groups=2, m=2, p=1, n=2),

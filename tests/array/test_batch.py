@@ -24,6 +24,7 @@ from dask_coded.codes import (
     CrossSubspaceAlignment,
     Entangled,
     FlexibleCSA,
+    GeneralizedCSA,
     Lagrange,
     Polynomial,
     Product,
@@ -36,7 +37,7 @@ from dask_coded.errors import (
     UnsupportedDtypeError,
     UnsupportedOperationError,
 )
-from dask_coded.fields import PAIRED, PrimeField
+from dask_coded.fields import PAIRED, REAL, PrimeField
 
 pytestmark = pytest.mark.filterwarnings("ignore::dask.array.PerformanceWarning")
 
@@ -155,6 +156,8 @@ def test_any_losses_of_flexible_codes(
         (CYCLE, CrossSubspaceAlignment(9, size=2, groups=3)),
         (CYCLE, Lagrange(13, k=6, degree=2)),
         (CYCLE, Replication(12, k=6)),
+        ([(0, 0), (0, 1)], GeneralizedCSA(9, size=2, p=2, field=REAL)),
+        ([(0, 0), (1, 0)], GeneralizedCSA(15, size=2, m=2, p=2, field=REAL)),
         (CYCLE, FlexibleCSA.for_pairs(CYCLE, 2)),
         (CYCLE, FlexibleCSA.for_pairs(CYCLE, 2, apart=True)),
         ([(0, j) for j in range(4)], MDS(6, k=4)),
@@ -354,6 +357,24 @@ M = operand((4, 4), 2)
         ([(M, M)], {"code": Lagrange(9, 3, 3)}, UnsupportedOperationError, "FlexibleCSA"),
         ([(M, M)], {"code": Lagrange(9, 3, 2)}, UnsupportedOperationError, "made for 3 pairs"),
         ([(M, M)], {"code": Entangled(11, 2, 2, 2)}, UnsupportedOperationError, "uncut"),
+        (
+            [(M, M), (M, M.T)],
+            {"code": GeneralizedCSA(8, size=2, p=2, field=REAL), "tolerance": 1e-15},
+            UnsupportedOperationError,
+            r"from 7 shares may amplify rounding \d.*e\+01 times, and tolerance=1.0e-15",
+        ),
+        (
+            [(M, M), (M, M.T)],
+            {"code": GeneralizedCSA(25, size=2, m=2, p=2, n=2, field=REAL)},
+            UnsupportedOperationError,
+            "Cut less",
+        ),
+        (
+            [(M.astype(int), M.astype(int))],
+            {"code": GeneralizedCSA(4, size=1, p=2, field=REAL)},
+            UnsupportedDtypeError,
+            "fractional",
+        ),
         (
             [(M, M), (M[:2], M)],
             {"code": Uncoded(2)},

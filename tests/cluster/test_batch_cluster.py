@@ -14,7 +14,8 @@ from watching import TRUSTING
 
 from dask_coded.array import coded_matmul_batch, plan_matmul_batch
 from dask_coded.cluster import report
-from dask_coded.codes import CrossSubspaceAlignment, FlexibleCSA, Lagrange
+from dask_coded.codes import CrossSubspaceAlignment, FlexibleCSA, GeneralizedCSA, Lagrange
+from dask_coded.fields import REAL
 from dask_coded.testing import EmulatedCluster, assert_clean
 
 pytestmark = pytest.mark.cluster
@@ -107,6 +108,7 @@ def test_one_worker_frozen_and_one_killed(cluster: tuple[EmulatedCluster, Client
         (CYCLE, "float32", {"code": FlexibleCSA.for_pairs(CYCLE, 3, apart=True)}),
         (CYCLE, "complex128", {"code": Lagrange(14, k=6, degree=2)}),
         (CYCLE, "float64", {"code": CrossSubspaceAlignment(10, size=2, groups=3)}),
+        ([(0, 0), (0, 1)], "float64", {"code": GeneralizedCSA(8, size=2, m=2, field=REAL)}),
         (STAR, "int64", {"parity": 1}),
     ]
     for edges, dtype, options in coded:

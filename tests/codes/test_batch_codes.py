@@ -105,8 +105,15 @@ def test_generalized_cross_subspace_alignment(
     assert all(map(code.is_decodable, itertools.combinations(shares, threshold)))
     rank = np.linalg.matrix_rank(galois.GF(257)(np.asarray(code.responses())))
     assert rank == threshold
-    with pytest.raises(ParameterError, match="PrimeField"):
-        GeneralizedCSA(threshold, size, groups, *splits, field=REAL)
+    real = GeneralizedCSA(threshold + 1, size, groups, *splits, field=REAL)
+    for operand in range(2 * groups):
+        values = [real.generator(2 * g + operand % 2) for g in range(groups)]
+        np.testing.assert_allclose(np.linalg.norm(np.concatenate(values, axis=1), axis=1), 1)
+    for survivors in itertools.combinations(shares, threshold):
+        decoder = real.decoder(survivors)
+        assert decoder.amplification < 10_000
+        decoded = np.asarray(decoder.weights) @ real.responses()[list(decoder.shares)]
+        np.testing.assert_allclose(decoded, real.targets(), atol=1e-9)
 
 
 def test_one_group_is_a_lagrange_code() -> None:

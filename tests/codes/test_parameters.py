@@ -56,7 +56,7 @@ IMPOSSIBLE: dict[str, tuple[Callable[[], AbstractCode], str]] = {
     "batch": (lambda: CrossSubspaceAlignment(6, size=2, groups=3), "at least 7 shares"),
     "flexible batch": (lambda: FlexibleCSA(8, (((0, 1), (0, 1, 2, 3, 4)),)), "at least 10 shares"),
     "cut batch": (lambda: GeneralizedCSA(12, size=2, p=2, n=2), "at least 13 shares"),
-    "cut batch in floats": (lambda: GeneralizedCSA(13, 2, field=REAL), "use a PrimeField"),
+    "cut batch of pairs": (lambda: GeneralizedCSA(13, 2, field=PAIRED), "use field="),
     "lt": (lambda: LT(4, k=5), "at least 5 shares"),
     "private": (lambda: PrivateEntangled(4, 1, 2, 1, colluding=1), "at least 5 shares"),
     "private lagrange": (lambda: PrivateLagrange(6, 3, 2, colluding=1), "at least 7 shares"),
