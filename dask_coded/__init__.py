@@ -1,5 +1,6 @@
 """Coded computation for Dask: a computation finishes when enough of the cluster has answered."""
 
+from dask_coded import private as private
 from dask_coded.array import EncodedArray as EncodedArray
 from dask_coded.array import coded_matmul as coded_matmul
 from dask_coded.array import coded_matmul_batch as coded_matmul_batch
@@ -34,6 +35,8 @@ from dask_coded.codes import typical_recovery_threshold as typical_recovery_thre
 from dask_coded.errors import AmplificationWarning as AmplificationWarning
 from dask_coded.errors import CodedError as CodedError
 from dask_coded.errors import NotDecodableError as NotDecodableError
+from dask_coded.errors import WrongResultError as WrongResultError
+from dask_coded.errors import WrongResultWarning as WrongResultWarning
 from dask_coded.fields import COMPLEX as COMPLEX
 from dask_coded.fields import PAIRED as PAIRED
 from dask_coded.fields import REAL as REAL
@@ -67,6 +70,8 @@ __all__ = [
     "Report",
     "TypicalThreshold",
     "Uncoded",
+    "WrongResultError",
+    "WrongResultWarning",
     "coded_matmul",
     "coded_matmul_batch",
     "combine",
@@ -78,6 +83,7 @@ __all__ = [
     "optimize_graph",
     "plan_matmul",
     "plan_matmul_batch",
+    "private",
     "report",
     "typical_recovery_threshold",
 ]

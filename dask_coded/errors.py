@@ -20,6 +20,7 @@ __all__ = [
     "TrustError",
     "UnknownCodeError",
     "UnknownShareError",
+    "UnsupportedAttributeError",
     "UnsupportedDtypeError",
     "UnsupportedOperationError",
     "UnverifiableError",
@@ -67,6 +68,10 @@ class UnsupportedDtypeError(CodedError, TypeError):
 
 class UnsupportedOperationError(CodedError, TypeError):
     """The operation is right, but not for this code, field or collection."""
+
+
+class UnsupportedAttributeError(UnsupportedOperationError, AttributeError):
+    """A collection has nothing of this name, for it does much less than an array."""
 
 
 class DeviceError(CodedError, RuntimeError):

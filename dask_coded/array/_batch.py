@@ -19,7 +19,7 @@ from dask_coded.array._batch_plan import (
     cost_alone,
     given_codeword,
 )
-from dask_coded.array._chunks import as_dask, chunk_library, on_device
+from dask_coded.array._chunks import as_dask, chunk_library, has_codable_dtype, on_device
 from dask_coded.array._client import current_client, prepare, refuse_expressions, worker_count
 from dask_coded.array._matmul import MatmulPlan, plan_matmul
 from dask_coded.array._plan import check_request, given_code, positions_per_task
@@ -310,7 +310,7 @@ def _flaw(a: da.Array, b: da.Array) -> tuple[str | None, str]:
     if 0 in (*a.shape, *b.shape):
         return "an operand is empty", "plain a @ b"
     dtype = np.result_type(a.dtype, b.dtype)
-    if dtype.kind not in "iufc" or chunk_library(a, b) is None:
+    if not has_codable_dtype(dtype) or chunk_library(a, b) is None:
         kinds = f"{type(a._meta).__name__} and {type(b._meta).__name__}"
         return f"cannot encode chunks of {kinds}, dtype {dtype}", "plain a @ b"
     return None, ""

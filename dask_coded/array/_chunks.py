@@ -45,6 +45,7 @@ __all__ = [
     "check_comparable",
     "check_together",
     "chunk_library",
+    "has_codable_dtype",
     "on_device",
 ]
 
@@ -53,6 +54,11 @@ def chunk_library(*arrays: da.Array) -> str | None:
     """The one library of all chunks, if these can be encoded; else None."""
     found = {served_library(array._meta) for array in arrays}
     return found.pop() if len(found) == 1 else None
+
+
+def has_codable_dtype(dtype: np.dtype[Any]) -> bool:
+    """Whether there are accurate weighted sums of such numbers: not of long double."""
+    return dtype.kind in "iufc" and dtype.char not in "gG"
 
 
 def on_device(x: Any) -> bool:

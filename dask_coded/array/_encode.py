@@ -10,10 +10,16 @@ from dask.base import tokenize
 from dask.utils import parse_bytes
 
 from dask_coded.array._accuracy import Accuracy
-from dask_coded.array._chunks import as_dask, chunk_library
+from dask_coded.array._chunks import as_dask, chunk_library, has_codable_dtype
 from dask_coded.array._client import current_client, refuse_expressions, worker_count
 from dask_coded.array._encoded import EncodedArray
-from dask_coded.array._plan import default_tolerance, group_sizes, linear_code, shortened
+from dask_coded.array._plan import (
+    check_tolerance,
+    default_tolerance,
+    group_sizes,
+    linear_code,
+    shortened,
+)
 from dask_coded.array._products import sketched_rows
 from dask_coded.array._stripes import EncodedRows, Stripe
 from dask_coded.codes import AbstractLinearCode
@@ -90,6 +96,7 @@ def encode(
     refuse_expressions()
     a = as_dask(a)
     _check(a, code, parity)
+    check_tolerance(tolerance)
     if parity is None:
         parity = 2 if a.dtype.kind in "fc" else 1
         if verify is not None:
@@ -114,8 +121,11 @@ def _check(a: da.Array, code: AbstractLinearCode | None, parity: int | None) -> 
     if any(math.isnan(size) for size in a.shape):
         raise BlockShapeError("encode needs known chunk sizes; call a.compute_chunk_sizes() first")
     if 0 in a.shape:
-        raise BlockShapeError(f"encode got an empty matrix of shape {a.shape}")
-    if a.dtype.kind not in "iufc" or chunk_library(a) is None:
+        raise BlockShapeError(
+            f"encode got an empty matrix of shape {a.shape}, of which there is nothing to share; "
+            "multiply it as it is"
+        )
+    if not has_codable_dtype(a.dtype) or chunk_library(a) is None:
         raise UnsupportedDtypeError(
             f"cannot encode chunks of {type(a._meta).__name__} with dtype {a.dtype}; convert to "
             "NumPy or CuPy chunks of a float, complex or integer dtype"
@@ -130,8 +140,8 @@ def _check(a: da.Array, code: AbstractLinearCode | None, parity: int | None) -> 
         )
     if not isinstance(code, AbstractLinearCode) or None in code.direct() or code.field.exact:
         raise ParameterError(
-            f"encode needs a systematic floating-point code of one operand such as MDS; "
-            f"got {code!r}"
+            "encode needs a systematic floating-point code of one operand such as "
+            f"MDS(10, k=8); got {code!r}"
         )
     if a.dtype.kind in "iu" and not np.array_equal(code.generator(), np.round(code.generator())):
         raise UnsupportedDtypeError(

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dask
 import dask.array as da
@@ -15,7 +15,12 @@ from dask_coded.array._client import current_client, prepare
 from dask_coded.array._products import adjoint_product, decoded, product, verified_rows
 from dask_coded.array._stripes import EncodedRows, Stripe
 from dask_coded.codes import AbstractLinearCode
-from dask_coded.errors import BlockShapeError, UnsupportedOperationError
+from dask_coded.errors import (
+    BlockShapeError,
+    ParameterError,
+    UnsupportedAttributeError,
+    UnsupportedOperationError,
+)
 from dask_coded.graph import Verify, layered
 
 __all__ = ["EncodedArray"]
@@ -146,7 +151,8 @@ class EncodedArray(DaskMethodsMixin):  # type: ignore[misc]
         """The same matrix, its tiles found in another graph (futures, after persisting)."""
         if rename:
             raise UnsupportedOperationError("tiles of an encoded matrix cannot be renamed")
-        tiles = layered(self.name, {key: graph[key] for key in self.rows.keys})
+        # `dask.optimize` leaves out what lives on a cluster already.
+        tiles = layered(self.name, {key: graph[key] for key in self.rows.keys if key in graph})
         return replace(self, rows=replace(self.rows, graph=tiles))
 
     def persist(self, **kwargs: Any) -> "EncodedArray":
@@ -250,6 +256,10 @@ class EncodedArray(DaskMethodsMixin):  # type: ignore[misc]
         x = as_operand(other)
         return (self.H @ x.conj().T).conj().T
 
+    def dot(self, other: Any) -> da.Array:
+        """The same as ``A @ other``."""
+        return self @ other
+
     def decode(self) -> da.Array:
         """The matrix itself, from whatever shares there are.
 
@@ -278,6 +288,30 @@ class EncodedArray(DaskMethodsMixin):  # type: ignore[misc]
             return left @ right
         raise UnsupportedOperationError(
             f"an encoded matrix multiplies, it has no {func.__name__}; use A.decode()"
+        )
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        """The matrix itself, in memory: for what takes nothing but arrays of NumPy."""
+        if copy is False:
+            raise ParameterError(
+                "an encoded matrix is no array in memory, and making one copies it; "
+                "leave out copy=False"
+            )
+        matrix = self.compute()
+        return matrix if dtype is None else matrix.astype(dtype, copy=False)
+
+    if not TYPE_CHECKING:  # Names that do not exist are errors of types.
+
+        def __getattr__(self, name: str) -> Any:
+            raise UnsupportedAttributeError(
+                f"an encoded matrix has no {name!r}: it multiplies, as A @ x and A.T @ y. "
+                "A.decode() is the matrix as a Dask array"
+            )
+
+    def __getitem__(self, index: Any) -> Any:
+        """Refused; ``A.decode()[index]`` does it."""
+        raise UnsupportedOperationError(
+            "an encoded matrix multiplies, and has no rows or entries to take; use A.decode()[...]"
         )
 
     def to_dask_array(self) -> da.Array:

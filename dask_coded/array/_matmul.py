@@ -12,7 +12,7 @@ from dask.array.utils import meta_from_array
 from dask.base import tokenize
 
 from dask_coded.array._accuracy import Accuracy
-from dask_coded.array._chunks import as_dask, check_comparable, chunk_library
+from dask_coded.array._chunks import as_dask, check_comparable, chunk_library, has_codable_dtype
 from dask_coded.array._client import (
     current_client,
     prepare,
@@ -20,6 +20,7 @@ from dask_coded.array._client import (
     worker_count,
 )
 from dask_coded.array._cost import cheapest
+from dask_coded.array._encoded import EncodedArray
 from dask_coded.array._plan import (
     Choice,
     check_request,
@@ -103,6 +104,11 @@ def plan_matmul(
     MDS(n_shares=4, k=3, parity='auto', seed=0, field=REAL)
     """
     refuse_expressions()
+    if isinstance(a, EncodedArray) or isinstance(b, EncodedArray):
+        raise UnsupportedOperationError(
+            "an operand is encoded already: A @ x is its coded product, with the code it has; "
+            "A.decode() can be coded anew"
+        )
     a, b = as_dask(a), as_dask(b)
     check_request(code, parity, tolerance, shares_per_worker=shares_per_worker)
     asked = None if verify is None else Verification.asked(verify, inner=1)
@@ -123,7 +129,7 @@ def plan_matmul(
         return MatmulPlan(a, b, plain, 0)
     if 0 in (*a.shape, *b.shape):
         return MatmulPlan(a, b, Choice(None, "rows", "an operand is empty"), 0)
-    if dtype.kind not in "iufc" or chunk_library(a, b) is None:
+    if not has_codable_dtype(dtype) or chunk_library(a, b) is None:
         what = f"chunks of {type(a._meta).__name__} and {type(b._meta).__name__}, dtype {dtype}"
         return MatmulPlan(a, b, _plain(code, verify, f"cannot encode {what}", "plain a @ b"), 0)
     a, b = _unified(a, b)
@@ -224,7 +230,6 @@ def coded_matmul(
     >>> coded_matmul(a, a.T, parity=1).sum().compute(scheduler="sync")
     np.float64(144.0)
     """
-    vector = np.ndim(a) == 1, np.ndim(b) == 1
     plan = plan_matmul(
         a,
         b,
@@ -234,6 +239,7 @@ def coded_matmul(
         tolerance=tolerance,
         verify=verify,
     )
+    vector = np.ndim(a) == 1, np.ndim(b) == 1
     if plan.code is not None:
         prepare(current_client())
     product = plan.build()
@@ -247,6 +253,11 @@ def coded_matmul(
 
 def _check(a: da.Array, b: da.Array) -> None:
     if a.ndim == 0 or b.ndim == 0:
+        if "O" in (a.dtype.kind, b.dtype.kind):
+            raise BlockShapeError(
+                "a product takes arrays, and one operand is some other object; of a future or a "
+                "delayed value da.from_delayed(value, shape, dtype) makes an array"
+            )
         raise BlockShapeError("a product takes no scalars; use a * b")
     left, right = a.shape[-1], b.shape[max(b.ndim - 2, 0)]
     if left != right and not (np.isnan(left) or np.isnan(right)):
@@ -354,7 +365,7 @@ def _build(plan: MatmulPlan) -> da.Array:
             groups,
             tiles(0, a, (m, p), a.numblocks[-2:]),
             tiles(1, b, (p, n), b_blocks),
-            PlainArithmetic(sliced_matmul, str(dtype)),
+            PlainArithmetic(sliced_matmul, str(dtype), whole=p == 1),
         )
     )
     meta = meta_from_array(a._meta, len(chunks), dtype)

@@ -7,9 +7,11 @@ from typing import Any
 
 import dask
 from dask.array.optimization import optimize as dask_optimize
+from dask.base import is_dask_collection
 from dask.highlevelgraph import HighLevelGraph
 
 from dask_coded.array._accuracy import Accuracy
+from dask_coded.array._chunks import has_codable_dtype
 from dask_coded.array._client import (
     current_client,
     prepare,
@@ -26,7 +28,7 @@ from dask_coded.array._plan import (
 )
 from dask_coded.cluster import sliced_matmul
 from dask_coded.codes import AbstractCode
-from dask_coded.errors import UnsupportedDtypeError, UnsupportedOperationError
+from dask_coded.errors import ParameterError, UnsupportedDtypeError, UnsupportedOperationError
 from dask_coded.graph import Coding, DaskProduct, LeftAlone, Rewritten, rewrite
 
 __all__ = ["Explanation", "Optimization", "explain", "optimize", "optimize_graph"]
@@ -68,7 +70,7 @@ class Optimization:
 
     def _choose(self, product: DaskProduct) -> Coding | str:
         dtype = product.dtype
-        if dtype is not None and dtype.kind not in "iufc":
+        if dtype is not None and not has_codable_dtype(dtype):
             return f"its sum has dtype {dtype}, which cannot be encoded"
         rows, columns = product.rows or 1, product.columns or 1
         # Rows are paired along the first axis of chunks.
@@ -218,6 +220,11 @@ def explain(
     refuse_expressions()
     check_request(code, parity, tolerance)
     hook = Optimization(code, parity, tolerance, worker_count(current_client()))
+    if not is_dask_collection(collection):
+        raise ParameterError(
+            f"explain takes a Dask collection, got {type(collection).__name__}; give it the lazy "
+            "array, before compute()"
+        )
     graph = collection.__dask_graph__()
     if not isinstance(graph, HighLevelGraph):
         return Explanation((), ())

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from dask_coded.graph import Side
 __all__ = [
     "Choice",
     "check_request",
+    "check_tolerance",
     "check_verifiable",
     "choose_code",
     "default_tolerance",
@@ -93,12 +95,11 @@ def check_request(
                 f"both code={code!r} and shares_per_worker={shares_per_worker} were given; a code "
                 "with more shares than there are workers gives each worker several, give one"
             )
-    if tolerance is not None and not tolerance > 0:
-        raise ParameterError(f"tolerance must be positive, or None for a default; got {tolerance}")
+    check_tolerance(tolerance)
     if code is None:
         return
     if not isinstance(code, AbstractCode):
-        raise ParameterError(f"code={code!r} is no code; give one of dask_coded.codes")
+        raise ParameterError(f"code={code!r} is no code; give one, such as dask_coded.MDS(10, k=8)")
     if code.operation == "batch" and not batch:
         raise UnsupportedOperationError(
             f"{code!r} codes a batch of products; use it with coded_matmul_batch, and here a code "
@@ -113,6 +114,20 @@ def check_request(
         raise UnsupportedOperationError(
             f"{code!r} computes modulo a prime; a product of arrays has ordinary numbers. Use a "
             "code over REAL, PAIRED or COMPLEX, or an all-ones parity, which is exact for integers"
+        )
+
+
+def check_tolerance(tolerance: Any) -> None:
+    """Check what decoding may amplify rounding to.
+
+    Raises
+    ------
+    ParameterError
+        If it is no positive number, nor None.
+    """
+    if tolerance is not None and not (isinstance(tolerance, Real) and float(tolerance) > 0):
+        raise ParameterError(
+            f"tolerance must be a positive number, or None for a default; got {tolerance!r}"
         )
 
 

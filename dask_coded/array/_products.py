@@ -93,7 +93,7 @@ def product(rows: EncodedRows, x: Any) -> da.Array:
                 groups,
                 lambda place, a=a: a,
                 lambda place, b=b: b,
-                PlainArithmetic(_InItsDtype(sliced_matmul, str(dtype)), str(dtype)),
+                PlainArithmetic(_InItsDtype(sliced_matmul, str(dtype)), str(dtype), whole=True),
                 {(0, share): reference(key) for share, key in enumerate(known)},
             )
         )

@@ -283,7 +283,12 @@ class AbstractCode(abc.ABC):
         >>> AbstractCode.from_dict(data)
         Uncoded(k=3, field=PrimeField(p=257))
         """
-        family = lookup(str(data.get("name")))
+        if "name" not in data:
+            raise ParameterError(
+                f"a description of a code has a name and a configuration, as to_dict() gives; "
+                f"got {', '.join(map(repr, data)) or 'nothing'}"
+            )
+        family = lookup(str(data["name"]))
         if not issubclass(family, cls):
             raise ParameterError(f"{data.get('name')!r} is a {family.__name__}, no {cls.__name__}")
         configuration = {

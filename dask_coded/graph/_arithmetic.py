@@ -65,12 +65,18 @@ class PlainArithmetic:
         Multiplies two tiles.
     dtype
         Of the result.
+    whole
+        Whether the code leaves the inner axis whole: then it has one length, and what does not fit
+        is refused by the product itself.
     """
 
     product: Callable[[AnyArray, AnyArray], AnyArray]
     dtype: str
+    whole: bool = False
 
     def multiply(self, a: AnyArray, b: AnyArray) -> AnyArray:
+        if self.whole:
+            return self.product(a, b)
         # Mixtures are as long as their longest block, and stand for themselves continued with
         # zeros; what would meet those zeros in the other operand is left out.
         axis = max(b.ndim - 2, 0)

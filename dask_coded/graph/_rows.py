@@ -8,6 +8,7 @@ from dask._task_spec import List, Task, TaskRef
 from dask.typing import Key
 
 from dask_coded.codes import AbstractLinearCode, Repair
+from dask_coded.errors import BlockShapeError
 from dask_coded.fields import Field
 from dask_coded.graph._arithmetic import checked_mixture, given_up, mixed
 from dask_coded.graph._build import Work, group_tasks
@@ -63,8 +64,10 @@ def encoded_rows(
     for share, row in enumerate(code.generator()):
         used = [block for block in range(len(chunks)) if row[block] != 0]
         if len(used) == 1 and row[used[0]] == 1:
-            source = chunks[used[0]] if share < code.k else shares[used[0]]
-            work.append((_as_it_is, (TaskRef(source),)))
+            if share < code.k:
+                work.append((_checked, (shapes[share], TaskRef(chunks[used[0]]))))
+            else:
+                work.append((_as_it_is, (TaskRef(shares[used[0]]),)))
         else:
             # Parity reads the data shares, not their sources: a source is read once.
             args = (row[used], *(TaskRef(shares[block]) for block in used))
@@ -116,6 +119,17 @@ def row_length_tasks(tiles: Sequence[Key], lengths: Sequence[Key]) -> dict[Key, 
 def _lengths(tile: Any) -> Any:
     # Whoever multiplies an unfit tile says so.
     return tile if isinstance(tile, Unfit) else row_lengths(tile)
+
+
+def _checked(shape: Shape, block: Any) -> Any:
+    # A share that is lost is made anew in the shape that the array says; it must not depend on who
+    # is lost whether that is right.
+    if np.shape(block) != shape:
+        raise BlockShapeError(
+            f"a block of the matrix has shape {np.shape(block)}, and its array says {shape}; "
+            "correct the chunks that it was made with, e.g. chunks= of map_blocks"
+        )
+    return _as_it_is(block)
 
 
 def _as_it_is(block: Any) -> Any:

@@ -30,7 +30,7 @@ def _plain(*tiles: Any) -> bool:
     """Whether tiles are of the kind that we multiply ourselves, in slices, and of one library."""
     libraries = {served_library(tile) for tile in tiles}
     fits = len(libraries) == 1 and None not in libraries
-    return fits and all(tile.dtype.kind in "iufc" for tile in tiles)
+    return fits and all(tile.dtype.kind in "iufc" and tile.dtype.char not in "gG" for tile in tiles)
 
 
 @dataclass(frozen=True)

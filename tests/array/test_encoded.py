@@ -7,11 +7,12 @@ import dask.array as da
 import numpy as np
 import pytest
 from dask.local import get_sync
+from distributed import Client
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from losses import computed_without, low_level, specs
 
-from dask_coded.array import EncodedArray, encode
+from dask_coded.array import EncodedArray, coded_matmul, encode
 from dask_coded.array._products import adjoint_product
 from dask_coded.codes import LT, MDS, MatDot, Replication
 from dask_coded.errors import (
@@ -232,6 +233,16 @@ def test_persisted_tiles_are_read_not_made_again() -> None:
     assert len(made) == before
 
 
+@pytest.mark.cluster
+def test_optimized_by_hand() -> None:
+    x = RNG.standard_normal((20, 3))
+    with Client(n_workers=1, processes=False, dashboard_address=":0"):
+        for a in (encode(x, parity=1), encode(x, parity=1).persist()):
+            optimized, product = dask.optimize(a, a @ np.ones(3))
+            np.testing.assert_allclose((optimized @ np.ones(3)).compute(), x @ np.ones(3))
+            np.testing.assert_allclose(product.compute(), x @ np.ones(3))
+
+
 def test_numpys_and_dasks_functions() -> None:
     x, v = RNG.standard_normal((9, 4)), RNG.standard_normal(4)
     a = encode(x, parity=1)
@@ -249,6 +260,47 @@ def test_numpys_and_dasks_functions() -> None:
         np.testing.assert_allclose(computed(product), w @ x)
     np.testing.assert_allclose(computed(w[0] @ a), w[0] @ x)
     assert isinstance(w @ (a.T.T), da.Array)
+
+
+def test_what_takes_numpys_arrays_gets_the_matrix() -> None:
+    x = RNG.standard_normal((9, 4))
+    a = encode(x, parity=1)
+    np.testing.assert_array_equal(np.asarray(a), x)
+    np.testing.assert_array_equal(np.asarray(a.T, dtype="f4"), x.T.astype("f4"))
+    np.testing.assert_allclose(
+        np.linalg.svd(np.array(a), compute_uv=False)[0], np.linalg.norm(x, 2)
+    )
+    np.testing.assert_allclose(computed(a.dot(x.T)), x @ x.T)
+    with pytest.raises(ParameterError, match="copies"):
+        np.asarray(a, copy=False)
+
+
+@pytest.mark.filterwarnings("ignore:Passing an object to dask.array.from_array")
+def test_what_an_encoded_matrix_has_not() -> None:
+    a = encode(RNG.standard_normal((9, 4)), parity=1)
+    assert not hasattr(a, "chunks")
+    for action in (
+        lambda: a.sum(),
+        lambda: da.linalg.svd_compressed(a, 2),
+        lambda: da.linalg.lstsq(a, a),
+        lambda: a[0],
+        lambda: list(a),
+        lambda: computed(da.dot(a, np.ones(4))),
+    ):
+        with pytest.raises(UnsupportedOperationError, match=r"A\.decode\(\)"):
+            action()
+    for operands in ((a, np.ones(4)), (np.ones(9), a)):
+        with pytest.raises(UnsupportedOperationError, match="encoded already"):
+            coded_matmul(*operands)
+
+
+@pytest.mark.parametrize("cut", [np.s_[:, :2], np.s_[:3]])
+def test_chunks_of_another_shape_than_their_array_says(cut: Any) -> None:
+    lie = da.ones((12, 4), chunks=(4, 4)).map_blocks(lambda block: block[cut], meta=np.ones((0, 0)))
+    a = encode(lie, parity=1)
+    for product in (a @ np.ones(4), a.T @ np.ones(12), a.decode()):
+        with pytest.raises(BlockShapeError, match="its array says"):
+            computed(product)
 
 
 def test_products_are_groups_of_their_own_with_deterministic_keys() -> None:
@@ -291,7 +343,11 @@ A = np.ones((8, 3))
         (np.ones((0, 3)), {}, BlockShapeError, "empty"),
         (np.ones((4, 2), dtype=bool), {}, UnsupportedDtypeError, "float, complex or integer"),
         (np.ones((4, 2), dtype=object), {}, UnsupportedDtypeError, "object"),
+        (A.astype("longdouble"), {}, UnsupportedDtypeError, "float, complex or integer"),
         (A, {"parity": -1}, ParameterError, "at least 0"),
+        (A, {"tolerance": "1e-8"}, ParameterError, "positive number"),
+        (A, {"tolerance": -1}, ParameterError, "positive number"),
+        (A, {"code": "mds"}, ParameterError, "such as MDS"),
         (A, {"parity": 1, "code": MDS(5, 4)}, ParameterError, "give one"),
         (A, {"code": MatDot(5, 2)}, ParameterError, "systematic"),
         (A, {"code": LT(8, 4)}, ParameterError, "systematic"),

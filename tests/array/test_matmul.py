@@ -211,13 +211,19 @@ def test_empty_operands_are_left_to_dask(shapes: tuple[tuple[int, ...], ...]) ->
 
 def test_what_cannot_be_encoded_is_left_to_dask() -> None:
     x = np.eye(4, dtype=bool)
-    for values in (x, x.astype(object)):
+    for values in (x, x.astype(object), x.astype("longdouble"), x.astype("clongdouble")):
         a = da.from_array(values, chunks=2)
         plan = plan_matmul(a, a, parity=1)
         assert "cannot encode" in repr(plan)
         assert_eq(coded_matmul(a, a, parity=1), da.matmul(a, a))
     masked = da.ma.masked_equal(da.from_array(np.eye(4), chunks=2), 0)
     assert "MaskedArray" in repr(plan_matmul(masked, masked, parity=1))
+
+
+def test_chunks_of_another_length_than_their_array_says() -> None:
+    lie = M.rechunk((2, 4)).map_blocks(lambda block: block[:, :3], meta=np.ones((0, 0)))
+    with pytest.raises(ValueError, match="mismatch in its core dimension"):
+        computed(coded_matmul(lie, np.ones((4, 2)), parity=1))
 
 
 def unknown() -> da.Array:
@@ -249,6 +255,9 @@ M = da.ones((6, 4), chunks=(2, 2))
         ((M, M.T), {"code": Lagrange(9, 3, 2)}, UnsupportedOperationError, "single blocks"),
         ((M, M), {}, BlockShapeError, "inner dimensions differ"),
         ((M, 3.0), {}, BlockShapeError, "no scalars"),
+        ((M, object()), {}, BlockShapeError, "from_delayed"),
+        ((M, M.T), {"tolerance": "1e-8"}, ParameterError, "positive number"),
+        ((M, M.T), {"code": MDS}, ParameterError, r"such as dask_coded\.MDS"),
         ((da.ones((2, 6, 4)), da.ones((3, 4, 2))), {}, BlockShapeError, "do not broadcast"),
         ((M.astype(int), M.T.astype(int)), {"code": MDS(5, 3)}, UnsupportedDtypeError, "exact"),
         ((M + 1j, M.T), {"code": MDS(5, 3, field=PAIRED)}, UnsupportedDtypeError, "COMPLEX"),

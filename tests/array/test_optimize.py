@@ -353,6 +353,8 @@ def test_graphs_that_were_optimised_before_pass_through() -> None:
     low = dask_optimize(product.__dask_graph__(), product.__dask_keys__())
     assert Optimization(parity=1)(low, product.__dask_keys__()).keys() == low.keys()
     assert repr(explain(dask.delayed(1))) == "no product of Dask's in this graph"
+    with pytest.raises(ParameterError, match="got int"):
+        explain(3)
 
 
 @pytest.mark.cluster

@@ -153,3 +153,8 @@ def test_a_family_reads_only_its_own() -> None:
 def test_configurations_that_do_not_fit(configuration: dict[str, Any]) -> None:
     with pytest.raises(ParameterError):
         AbstractCode.from_dict({"name": "mds", "configuration": configuration})
+
+
+def test_a_description_without_a_name() -> None:
+    with pytest.raises(ParameterError, match=r"to_dict\(\) gives; got 'family'"):
+        AbstractCode.from_dict({"family": "mds"})
