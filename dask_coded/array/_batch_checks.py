@@ -58,6 +58,6 @@ def check_digits(code: AbstractCode, limit: float, tolerance: float) -> None:
         raise UnsupportedOperationError(
             f"decoding {code!r} from {code.recovery_threshold} shares may amplify rounding "
             f"{found}, and tolerance={tolerance:.1e} admits {limit:.1e} times. Cut less, make "
-            "groups of fewer pairs, use CrossSubspaceAlignment, which cuts nothing, or raise tolerance; "
-            "integers are exact over a PrimeField"
+            "groups of fewer pairs, use CrossSubspaceAlignment, which cuts nothing, or raise "
+            "tolerance; integers are exact over a PrimeField"
         )

@@ -113,6 +113,25 @@ def test_products_out_of_range_are_an_error(cluster: tuple[EmulatedCluster, Clie
     del future
 
 
+@pytest.mark.parametrize("parity", [1, 2])
+def test_one_worker_hangs_in_codewords_with_common_mixtures(
+    cluster: tuple[EmulatedCluster, Client], parity: int
+) -> None:
+    """What a worker made for several codewords, or should have, costs none of them its parity."""
+    nodes, client = cluster
+    stream = np.random.default_rng(0)
+    operands = [stream.standard_normal((300, 300)) for _ in range(8)]
+    arrays = [da.from_array(x, chunks=300) for x in operands]
+    plan = plan_matmul_batch(itertools.product(arrays[:4], arrays[4:]), parity=parity)
+    assert len(plan.codewords) > 1
+    client.run(hang_in_products, workers=[nodes.workers["w1"].address])
+    futures = client.compute(plan.build())
+    found = client.gather(futures)
+    for value, (x, y) in zip(found, itertools.product(operands[:4], operands[4:]), strict=True):
+        np.testing.assert_allclose(value, x @ y, rtol=0, atol=1e-8)
+    del futures
+
+
 def test_mixtures_outlive_the_codeword_that_is_given_up(
     cluster: tuple[EmulatedCluster, Client],
 ) -> None:
