@@ -25,6 +25,7 @@ from dask_coded.cluster._rest import free_workers, residents, settle
 from dask_coded.cluster._returning import Returning
 from dask_coded.cluster._scheduler_state import SchedulerState
 from dask_coded.cluster._settings import Settings
+from dask_coded.cluster._thieves import keep_spread
 from dask_coded.graph import GroupSpec, combination
 
 if TYPE_CHECKING:
@@ -84,7 +85,8 @@ class Conductor:
         self._offset = 0
         self._loop = asyncio.get_running_loop()
         self.state.install(self._may_erase, self._is_output, self._erased)
-        self._undo = (keep_at_home(scheduler, self._home), let_cancel(scheduler, self.is_ours))
+        self._undo = [keep_at_home(scheduler, self._home), let_cancel(scheduler, self.is_ours)]
+        self._undo.append(keep_spread(scheduler, self.group_of))
 
     def close(self) -> None:
         for handle in (self._soon, self._later, *self._wake.values()):
@@ -343,12 +345,9 @@ class Conductor:
     def _mark_late(self, group: Group, view: GroupView, decision: Decision, now: float) -> None:
         for share in decision.late:
             group.late.add(share)
-            worker = view.running.get(share)
-            if worker is not None:
+            if (worker := view.running.get(share)) is not None:
                 self._slow[worker] = now + self._slow_memory
-        for share in view.stalled:
-            if share in decision.cancel:
-                group.late.add(share)
+        group.late.update(view.stalled.keys() & set(decision.cancel))
         self._cancel(group, decision, now)
 
     def _cancel(self, group: Group, decision: Decision, now: float) -> None:
