@@ -80,7 +80,7 @@ def _drawn(block_info: Any = None) -> np.ndarray:
 
 
 FULL = Size(workers=10, rows=16_000, columns=4_000, products=20, hold=30.0, latency=0.2)
-QUICK = Size(workers=6, rows=300, columns=100, products=4, hold=2.5, latency=0.05, patience=10.0)
+QUICK = Size(workers=6, rows=300, columns=100, products=4, hold=2.5, latency=0.05)
 
 
 @dataclass(frozen=True, eq=False)

@@ -59,7 +59,7 @@ def test_nan_stays_in_its_row(code: AbstractCode) -> None:
 
 
 @pytest.mark.cluster
-@gen_cluster(client=True, nthreads=[("127.0.0.1", 1)] * 3, timeout=60)
+@gen_cluster(client=True, nthreads=[("127.0.0.1", 1)] * 3, timeout=120, active_rpc_timeout=60)
 async def test_the_error_of_a_cluster_says_why(c: Client, s: Scheduler, *workers: Worker) -> None:
     await enable(c)
     a, b = operands(np.nan)
