@@ -12,6 +12,7 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 SCRIPTS = sorted(BENCHMARKS.glob("[!_]*.py"))
 
 
+@pytest.mark.timeout(660)
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 def test_benchmark_runs(script: Path, tmp_path: Path) -> None:
     # What takes the common options writes all its numbers where it is told to.
@@ -23,7 +24,7 @@ def test_benchmark_runs(script: Path, tmp_path: Path) -> None:
         env=os.environ | {"MPLBACKEND": "agg"},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
         check=False,
     )
     assert run.returncode == 0, run.stdout + run.stderr

@@ -228,11 +228,12 @@ def alive(token: str) -> list[psutil.Process]:
 
 
 @pytest.mark.cluster
+@pytest.mark.timeout(660)
 @pytest.mark.skipif(os.name != "posix", reason="emulated clusters need POSIX signals")
 def test_demo_finds_the_components_and_draws_them(tmp_path: Path) -> None:
     token = uuid.uuid4().hex
     demo = start("--out", str(tmp_path), token=token)
-    output, _ = demo.communicate(timeout=240)
+    output, _ = demo.communicate(timeout=600)
     assert demo.returncode == 0, output
     assert "33,226 x 192" in output
     assert "coded, against numpy.linalg.eigh: right" in output

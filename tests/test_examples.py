@@ -10,6 +10,7 @@ import pytest
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
+@pytest.mark.timeout(660)
 @pytest.mark.parametrize("script", sorted(EXAMPLES.glob("[!_]*.py")), ids=lambda path: path.stem)
 def test_example_runs(script: Path, tmp_path: Path) -> None:
     run = subprocess.run(
@@ -18,7 +19,7 @@ def test_example_runs(script: Path, tmp_path: Path) -> None:
         env=os.environ | {"MPLBACKEND": "agg"},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
         check=False,
     )
     assert run.returncode == 0, run.stdout + run.stderr

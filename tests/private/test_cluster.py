@@ -33,7 +33,7 @@ from dask_coded.private import _product
 from dask_coded.private._plan import warn_of_shared_hosts
 from dask_coded.testing import EmulatedCluster, assert_clean
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.cluster
 
 M31 = PrimeField(2**31 - 1)
 STREAM = np.random.default_rng(0)

@@ -15,7 +15,7 @@ from dask_coded.cluster import confined, enable
 from dask_coded.errors import BlockShapeError, TrustError, UnsupportedOperationError
 from dask_coded.testing import EmulatedCluster, assert_clean
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.cluster
 
 TRUSTED = ["w0", "w1"]
 B = np.random.default_rng(1).integers(-99, 99, (40, 6))
