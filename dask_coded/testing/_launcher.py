@@ -73,7 +73,7 @@ class Launcher:
         """Have one server started; the points of the cluster tell the rest."""
         write_command(self._commands.fileno(), command)
 
-    def close(self, timeout: float = 20.0) -> None:
+    def close(self, timeout: float = 60.0) -> None:
         """End the zygote, and with it every process of the cluster; returns when they are gone."""
         self._commands.close()
         try:

@@ -126,7 +126,7 @@ def set_v2(folder: Path, cores: float) -> None:
     write(folder / "cpu.max", "{} {}".format(*bandwidth(cores)))
 
 
-def remove_group(folder: Path, timeout: float = 5.0) -> None:
+def remove_group(folder: Path, timeout: float = 30.0) -> None:
     """Remove a control group whose processes are dead; the kernel may still be burying them."""
     deadline = time.monotonic() + timeout
     while folder.exists():
