@@ -15,7 +15,8 @@ __all__ = ["Cohorts"]
 
 @dataclass
 class _Cohort:
-    size: int = 0
+    members: set[str] = field(default_factory=set)
+    """Groups that have finished, or are to finish."""
     took: dict[str, float] = field(default_factory=dict)
     """Seconds from being placed to the result, by group."""
     ordered: list[float] = field(default_factory=list)
@@ -42,16 +43,23 @@ class Cohorts:
         """A group was submitted."""
         if group.spec.cohort is not None:
             cohort = self._cohorts.setdefault(group.spec.cohort, _Cohort())
-            cohort.size += 1
+            cohort.members.add(group.spec.group)
             cohort.unfinished[group.spec.group] = group
 
-    def leave(self, group: Group) -> None:
-        """A group has ended."""
+    def leave(self, group: Group, now: float) -> list[Group]:
+        """A group has ended, perhaps without a result; returns as `finished`."""
         cohort = self._cohorts.get(group.spec.cohort or "")
-        if cohort is not None:
-            cohort.unfinished.pop(group.spec.group, None)
-            if not cohort.unfinished:
-                del self._cohorts[str(group.spec.cohort)]
+        if cohort is None:
+            return []
+        cohort.unfinished.pop(group.spec.group, None)
+        if not cohort.unfinished:
+            del self._cohorts[str(group.spec.cohort)]
+            return []
+        if _own(group) not in group.took:
+            # Half of the others are waited for, not of those that nobody wants any more.
+            cohort.members.discard(group.spec.group)
+            return self._known(cohort, now)
+        return self.finished(group, now)
 
     def finished(self, group: Group, now: float) -> list[Group]:
         """An output has come; returns the groups whose outputs are now known to be late or not."""
@@ -64,7 +72,13 @@ class Cohorts:
         if group.spec.group not in cohort.took:
             cohort.took[group.spec.group] = took
             insort(cohort.ordered, took)
-        if cohort.known_since is not None or 2 * len(cohort.took) < cohort.size:
+        return self._known(cohort, now)
+
+    @staticmethod
+    def _known(cohort: _Cohort, now: float) -> list[Group]:
+        if cohort.known_since is not None or not cohort.took:
+            return []
+        if 2 * len(cohort.took) < len(cohort.members):
             return []
         cohort.known_since = now
         return [other for other in cohort.unfinished.values() if not other.resolved]

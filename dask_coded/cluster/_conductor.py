@@ -158,7 +158,8 @@ class Conductor:
                 del self._member[key]
         del self.groups[group.spec.group]
         self.state.forget(key for key in group.keys if key not in group.output_of)
-        self._cohorts.leave(group)
+        for other in self._cohorts.leave(group, time()):
+            self.note(other)
         if group.entry is None and not group.is_quiet:
             self.history.add(entry_of(group, None))
         if not self.groups:

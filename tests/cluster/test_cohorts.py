@@ -114,13 +114,40 @@ def test_cohorts_end_with_their_last_group_and_are_forgotten() -> None:
         made.took[1] = 1.0
         cohorts.finished(made, 11.0)
     for made in groups:
-        cohorts.leave(made)
+        cohorts.leave(made, 12.0)
     assert not cohorts._cohorts
     alone = group("alone", cohort=None)
     cohorts.join(alone)
     assert cohorts.due(alone, frozenset()) is None
     assert cohorts.finished(alone, 1.0) == []
-    cohorts.leave(alone)
+    assert cohorts.leave(alone, 1.0) == []
+
+
+def test_nobody_waits_for_half_of_those_that_were_given_up() -> None:
+    cohorts = Cohorts(PATIENCE)
+    first, late, *others = started(cohorts, 6)
+    first.took[1], first.resolved = 2.0, True
+    assert cohorts.finished(first, 12.0) == []
+    cohorts.leave(first, 12.0)
+    for made in others[1:]:
+        assert cohorts.leave(made, 13.0) == []
+    assert cohorts.due(late, frozenset()) is None
+    # One that has ended before anybody looked at its result counts as finished.
+    others[0].took[1] = 4.0
+    assert cohorts.leave(others[0], 14.0) == [late]
+    assert cohorts.due(late, frozenset()) == 10.0 + 3.0 * 3.0
+    cohorts.leave(late, 15.0)
+    assert not cohorts._cohorts
+
+
+def test_the_last_that_is_given_up_leaves_half_of_them_known() -> None:
+    cohorts = Cohorts(PATIENCE)
+    first, late, *others = started(cohorts, 4)
+    first.took[1], first.resolved = 2.0, True
+    assert cohorts.finished(first, 12.0) == []
+    assert cohorts.leave(others[0], 13.0) == []
+    assert cohorts.leave(others[1], 14.0) == [late]
+    assert cohorts.due(late, frozenset()) == 10.0 + 3.0 * 2.0
 
 
 # ---------------------------------------------------------------------- copies
