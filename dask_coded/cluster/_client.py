@@ -15,11 +15,12 @@ from dask_coded.cluster._plugin import (
     SILENT_TOPIC,
     CodedSchedulerPlugin,
 )
+from dask_coded.errors import ParameterError
 
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["Report", "enable", "forget_client", "is_enabled", "report"]
+__all__ = ["Report", "enable", "forget_client", "is_enabled", "open_client", "report"]
 
 #: Clients on whose cluster the runtime is enabled.
 _enabled: "WeakSet[Client]" = WeakSet()
@@ -41,6 +42,8 @@ def enable(client: "Client") -> Any:
     ------
     InstallationError
         If the scheduler or a worker that answers cannot import the package.
+    ParameterError
+        If this is no client, or a closed one.
 
     Warns
     -----
@@ -53,7 +56,29 @@ def enable(client: "Client") -> Any:
     >>> with Client(processes=False, n_workers=1, dashboard_address=":0") as client:
     ...     enable(client)
     """
-    return client.sync(_enable, client)
+    return open_client(client, "enable").sync(_enable, client)
+
+
+def open_client(client: Any, verb: str) -> "Client":
+    """A client that can be asked.
+
+    Raises
+    ------
+    ParameterError
+        If it is none, or closed.
+    """
+    from distributed import Client
+
+    if not isinstance(client, Client):
+        raise ParameterError(
+            f"{verb} takes a client of distributed, got {type(client).__name__}; of a cluster it "
+            "is Client(cluster), and inside a with block the one of get_client()"
+        )
+    if client.status in ("closed", "closing"):
+        raise ParameterError(
+            f"{verb} got a client that is closed; connect another, Client(address)"
+        )
+    return client
 
 
 async def _enable(client: "Client") -> None:
@@ -187,8 +212,13 @@ def report(client: "Client") -> Any:
     -------
     Report
         Per group and in total.
+
+    Raises
+    ------
+    ParameterError
+        If this is no client, or a closed one.
     """
-    return client.sync(_report, client)
+    return open_client(client, "report").sync(_report, client)
 
 
 async def _report(client: "Client") -> Report:

@@ -3,7 +3,7 @@
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from dask_coded.cluster._client import forget_client
+from dask_coded.cluster._client import forget_client, open_client
 from dask_coded.cluster._first_use import may_ask_again
 from dask_coded.cluster._plugin import PLUGIN_NAME
 
@@ -35,7 +35,7 @@ def disable(client: "Client") -> Any:
     ...     enable(client)
     ...     disable(client)
     """
-    return client.sync(_disable, client)
+    return open_client(client, "disable").sync(_disable, client)
 
 
 async def _disable(client: "Client") -> None:

@@ -14,8 +14,9 @@ from distributed.utils_test import gen_cluster
 from made_groups import MadeGroup
 from watching import SIX, plugin, until, wait_until
 
-from dask_coded import coded_matmul, enable, report
+from dask_coded import coded_matmul, disable, enable, report
 from dask_coded.cluster import _first_use, is_enabled
+from dask_coded.errors import ParameterError
 from dask_coded.testing import EmulatedCluster, assert_clean
 
 pytestmark = pytest.mark.cluster
@@ -135,3 +136,13 @@ async def test_groups_that_run_are_taken_over(
     del futures
     await until(lambda: not s.tasks and not plugin(s).conductor.groups)
     s.validate_state()
+
+
+@pytest.mark.parametrize("verb", [enable, report, disable])
+def test_what_is_no_client_is_refused(verb: Any) -> None:
+    with Client(processes=False, n_workers=1, dashboard_address=":0") as client:
+        for other in (None, client.cluster, client.scheduler.address):
+            with pytest.raises(ParameterError, match=f"{verb.__name__} takes a client"):
+                verb(other)
+    with pytest.raises(ParameterError, match="is closed"):
+        verb(client)
