@@ -11,7 +11,7 @@ from distributed import Client, Event, Scheduler, Worker
 from distributed.scheduler import TaskGroup, TaskPrefix, TaskState
 from distributed.utils_test import gen_cluster
 from made_groups import MadeGroup, failing
-from watching import SIX, plugin, processing, until
+from watching import DEADLINE, SIX, plugin, processing, until
 
 from dask_coded.cluster import enable, report
 from dask_coded.cluster._group import Group, stuck
@@ -91,7 +91,7 @@ async def test_a_group_that_failed_was_not_resolved(
 ) -> None:
     await enable(c)
     group = MadeGroup(work={0: failing, 3: failing, 4: failing})
-    async with Client(s.address, asynchronous=True) as other:
+    async with Client(s.address, asynchronous=True, timeout=DEADLINE) as other:
         futures = other.get(group.graph, group.keys, sync=False)
         with pytest.raises(ZeroDivisionError):
             await other.gather(futures)

@@ -6,7 +6,7 @@ import pytest
 from distributed import Client, Event, KilledWorker, Scheduler, Worker, rpc
 from distributed.utils_test import gen_cluster
 from made_groups import MadeGroup
-from watching import on_workers, processing, until
+from watching import DEADLINE, on_workers, processing, until
 
 from dask_coded.cluster import enable, report
 
@@ -53,7 +53,7 @@ async def test_too_many_deaths_are_what_dask_makes_of_them(
     await enable(c)
     group = MadeGroup(gates=dict.fromkeys(range(5), "hold"), systematic=systematic)
     # A client keeps an exception for good once it was raised by `gather`.
-    async with Client(s.address, asynchronous=True) as other:
+    async with Client(s.address, asynchronous=True, timeout=DEADLINE) as other:
         futures = other.get(group.graph, group.keys, sync=False)
         for share in (0, 3, 4):
             await die(s, group.share_keys[share])

@@ -99,7 +99,8 @@ async def test_results_gathered_from_a_worker_that_was_removed_just_now(
         assert isinstance(gathered, OSError)
 
 
-@gen_cluster(**TWO)
+# Nobody else drops what there are two copies of.
+@gen_cluster(**on_workers(2, config={"distributed.scheduler.active-memory-manager.start": False}))
 async def test_a_copy_that_is_read_stays(
     client: Client, s: Scheduler, a: Worker, b: Worker
 ) -> None:
@@ -172,7 +173,7 @@ async def test_two_clients_enable_at_once(
 ) -> None:
     """While a worker is silent, so that it takes a while; both talk to the plugin that stays."""
     opened = hold_guard(a)
-    async with Client(s.address, asynchronous=True) as other:
+    async with Client(s.address, asynchronous=True, timeout=DEADLINE) as other:
         await asyncio.gather(enable(client), enable(other), enable(client))
         opened.set()
         made = MadeGroup(name="g")

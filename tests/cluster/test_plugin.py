@@ -11,7 +11,7 @@ import pytest
 from distributed import Client, Event, Scheduler, Worker
 from distributed.utils_test import gen_cluster
 from made_groups import MadeGroup, failing
-from watching import SIX, on_workers, plugin, until
+from watching import DEADLINE, SIX, on_workers, plugin, until
 
 from dask_coded.cluster import enable, report
 from dask_coded.codes import Replication
@@ -123,7 +123,7 @@ async def test_too_many_exceptions_raise_the_original_one(
     await enable(c)
     group = MadeGroup(work={0: failing, 3: failing, 4: failing}, systematic=systematic)
     # A client keeps an exception for good once it was raised by `gather`.
-    async with Client(s.address, asynchronous=True) as other:
+    async with Client(s.address, asynchronous=True, timeout=DEADLINE) as other:
         futures = other.get(group.graph, group.keys, sync=False)
         with pytest.raises(ZeroDivisionError, match="share"):
             await other.gather(futures)
@@ -218,7 +218,7 @@ async def test_cancelled_client_leaves_nothing(c: Client, s: Scheduler, *workers
 async def test_closed_client_leaves_nothing(c: Client, s: Scheduler, *workers: Worker) -> None:
     await enable(c)
     group = MadeGroup(gates=dict.fromkeys(range(5), "hold"))
-    async with Client(s.address, asynchronous=True) as other:
+    async with Client(s.address, asynchronous=True, timeout=DEADLINE) as other:
         futures = other.get(group.graph, group.keys, sync=False)
         await until(lambda: bool(s.tasks))
         del futures
@@ -232,7 +232,7 @@ async def test_submitted_again_while_in_flight(c: Client, s: Scheduler, *workers
     group = MadeGroup(gates={0: "hold"})
     futures = c.get(group.graph, group.keys, sync=False)
     await until(lambda: bool(plugin(s).conductor.groups))
-    async with Client(s.address, asynchronous=True) as other:
+    async with Client(s.address, asynchronous=True, timeout=DEADLINE) as other:
         again = other.get(group.graph, group.keys, sync=False)
         group.check(await other.gather(again))
         group.check(await c.gather(futures))
@@ -363,7 +363,7 @@ async def test_replication_needs_one_copy_only(c: Client, s: Scheduler, *workers
     await assert_no_trace(s, workers)
 
 
-@gen_cluster(**SIX)
+@gen_cluster(**on_workers(6, timeout=240))
 async def test_many_groups_leave_nothing(c: Client, s: Scheduler, *workers: Worker) -> None:
     await enable(c)
     for i in range(20):

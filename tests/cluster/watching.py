@@ -31,7 +31,8 @@ def on_workers(
     if isinstance(nthreads, int):
         nthreads = [("127.0.0.1", 1)] * nthreads
     config = TRUSTING | dict(config or {})
-    limits = {"timeout": 120, "active_rpc_timeout": DEADLINE}
+    limits: dict[str, Any] = {"timeout": 120, "active_rpc_timeout": DEADLINE}
+    limits["client_kwargs"] = {"timeout": DEADLINE}
     return {"client": True, "nthreads": nthreads, "config": config} | limits | options
 
 
