@@ -146,3 +146,17 @@ def test_what_is_no_client_is_refused(verb: Any) -> None:
                 verb(other)
     with pytest.raises(ParameterError, match="is closed"):
         verb(client)
+
+
+def test_a_report_is_a_table_in_terminal_and_notebook() -> None:
+    with Client(processes=False, n_workers=3, threads_per_worker=1, dashboard_address=":0") as c:
+        np.testing.assert_allclose(product(parity=1).compute(), A @ B)
+        found = report(c)
+    summary, titles, *rows = repr(found).splitlines()
+    assert summary.startswith("2 groups: ")
+    assert titles.split()[:4] == ["code", "arrived", "late", "cancelled"]
+    assert len(rows) == len(found.groups) == 2
+    html = found._repr_html_()
+    assert html.count("<tr>") == 3
+    assert all(f"<th>{title}</th>" in html for title in ("code", "slots free in", "suspects"))
+    assert f"<p>{summary}</p>" in html
