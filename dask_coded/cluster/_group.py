@@ -180,6 +180,8 @@ class Group:
                     halted[share] = blockers
                 else:
                     stalled[share] = blockers
+            elif self.spec.at_rest and _homeless(state, ts):
+                continue  # nobody makes it before others come, who are noticed
             elif ts.state in UNFINISHED:
                 running[share] = ts.processing_on.address if ts.processing_on else None
             elif ts.state == "released":
@@ -332,6 +334,22 @@ def stuck(
 
 def _awaited(dts: "TaskState") -> bool:
     return not dts.who_has and dts.state in UNFINISHED
+
+
+def _homeless(state: SchedulerState, ts: "TaskState") -> bool:
+    """Whether a task waits for what no worker may run."""
+    unrunnable = state.scheduler.unrunnable
+    if not unrunnable:
+        return False
+    front, seen = [ts], {ts}
+    while front:
+        task = front.pop()
+        if task in unrunnable:
+            return True
+        fresh = {dts for dts in task.dependencies if _awaited(dts)} - seen
+        seen |= fresh
+        front.extend(fresh)
+    return False
 
 
 def _own_blockers(ts: "TaskState", suspects: Mapping[str, float]) -> frozenset[str]:
