@@ -71,7 +71,8 @@ def checked_terms(
         others = [share for share in range(code.n_shares) if share != own]
         drift = code.decoder(others).amplification * (terms.eps or 0.0)
         check = _Check(group, code, own, verify.correct, drift)
-        how = replace(verify, inner=terms.height)
+        # Where this is needed something is wrong already: results are waited for as if one were.
+        how = replace(verify, inner=terms.height, wrong=max(1, verify.wrong))
         measured = _Measured(paired_product(terms, code) or terms.product, terms.dtype)
         term = TaskRef(found[block]), TaskRef(piece), TaskRef(sketches[block])
         tiles = [TaskRef(terms.tiles[share]) for share in shares]

@@ -10,8 +10,9 @@ import dask_coded.cluster  # noqa: F401
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import harming
 import made_groups
 import watching
 
-for helper in (made_groups, watching):
+for helper in (harming, made_groups, watching):
     cloudpickle.register_pickle_by_value(helper)
