@@ -215,11 +215,11 @@ def check_what_was_fetched(cluster: EmulatedCluster, client: Client, fate: str) 
     (copied,) = [future for future in futures if future.key == first]
     read = client.submit(np.sum, copied, workers=[elsewhere], pure=False)
     wait(read, timeout=90)
-    before = len(report(client).groups)
     (cluster.freeze if fate == "frozen" else cluster.kill)("w2")
     found = np.concatenate(client.gather(futures))
     np.testing.assert_allclose(found, a @ b, atol=1e-8)
-    wait_for_groups(client, before + 1)
+    # The others may have been done before the worker was lost.
+    wait_for_groups(client, 1)
     group = report(client).groups[-1]
     if fate == "frozen":
         theirs = {int(share) for share, worker in group["workers"].items() if worker == address}
