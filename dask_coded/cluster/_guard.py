@@ -7,7 +7,8 @@ ends the stream from the scheduler, and with it the worker. A busy worker, which
 and in bulk, meets both.
 
 *To compute* from what was itself computed from it once, as shares at rest are rebuilt from each
-other, closes a ring of tasks that keep each other known for ever.
+other, closes a ring of tasks that keep each other known for ever. *To compute* what was cancelled a
+moment ago, told by one mail, starts it without the inputs that were dropped between the two.
 """
 
 from collections.abc import Awaitable, Callable, Collection
