@@ -124,9 +124,9 @@ def _lengths(tile: Any) -> Any:
 def _checked(shape: Shape, block: Any) -> Any:
     # A share that is lost is made anew in the shape that the array says; it must not depend on who
     # is lost whether that is right.
-    if np.shape(block) != shape:
+    if block.shape != shape:
         raise BlockShapeError(
-            f"a block of the matrix has shape {np.shape(block)}, and its array says {shape}; "
+            f"a block of the matrix has shape {block.shape}, and its array says {shape}; "
             "correct the chunks that it was made with, e.g. chunks= of map_blocks"
         )
     return _as_it_is(block)

@@ -1,6 +1,5 @@
 """Workers that run out of memory: the nanny ends the process, and with it all that it held."""
 
-import gc
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -69,7 +68,6 @@ def cluster() -> Iterator[EmulatedCluster]:
 def client(cluster: EmulatedCluster) -> Iterator[Client]:
     with cluster.client() as client:
         yield client
-        gc.collect()  # exceptions that were raised hold futures in a circle
         assert_clean(client)
 
 

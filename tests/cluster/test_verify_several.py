@@ -1,6 +1,5 @@
 """Several workers that err at once, on real processes: as many as surplus results can locate."""
 
-import gc
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -34,7 +33,6 @@ def client(cluster: EmulatedCluster) -> Iterator[Client]:
         enable(made)
         yield made
         cure(made)
-        gc.collect()  # exceptions that were raised hold futures in a circle
         assert_clean(made)
 
 

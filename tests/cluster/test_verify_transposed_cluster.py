@@ -1,6 +1,5 @@
 """Verified products with the transpose on real processes: decoded without wrong terms, and who."""
 
-import gc
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -40,7 +39,6 @@ def client(cluster: EmulatedCluster) -> Iterator[Client]:
         yield made
         for name in cluster.workers:
             cluster.inject(name, None)
-        gc.collect()  # exceptions that were raised hold futures in a circle
         assert_clean(made)
 
 
