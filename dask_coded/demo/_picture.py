@@ -107,8 +107,10 @@ def _line(axis: Any, name: str, run: Run, colour: str, *, above: bool) -> None:
     ended = len(run.seconds)
     axis.plot(range(1, ended + 1), run.seconds, "-o", color=colour, lw=2, ms=5, zorder=3)
     if ended:
+        # Clear of what the line does below or above its name.
+        height = (max if above else min)(run.seconds[:4])
         axis.annotate(
-            name, (1, run.seconds[0]), (0, 9 if above else -12), textcoords="offset points",
+            name, (1, height), (0, 9 if above else -12), textcoords="offset points",
             ha="left", va="bottom" if above else "top", color=colour, fontsize=11, weight="bold",
         )  # fmt: skip
     if run.stuck is not None:
