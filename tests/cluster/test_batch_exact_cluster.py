@@ -24,7 +24,7 @@ from dask_coded.errors import FieldRangeError
 from dask_coded.fields import PrimeField
 from dask_coded.testing import EmulatedCluster, assert_clean
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.cluster
 
 M31, M61 = PrimeField(2**31 - 1), PrimeField(2**61 - 1)
 CYCLE = [(0, 0), (1, 0), (1, 1), (2, 1), (2, 2), (0, 2)]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from distributed import Client, Scheduler, Worker, futures_of, wait
 from distributed.utils_test import gen_cluster
-from watching import TRUSTING, on_workers, one_to_a_worker, wait_until
+from watching import FIXED, on_workers, one_to_a_worker, wait_until
 
 from dask_coded import coded_matmul, encode
 from dask_coded.cluster import GroupView, Policy, enable, report
@@ -31,10 +31,6 @@ RNG = np.random.default_rng(3)
 A, B = RNG.normal(size=(600, 80)), RNG.normal(size=(80, 20))
 #: Shares of verified products, and nothing that comes after them.
 SHARES = "-parity',"
-
-
-# A worker that errs gets no more shares than those it was dealt.
-FIXED = TRUSTING | {"distributed.scheduler.work-stealing": False}
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from distributed import Client, wait
 from harming import cure, home, patch, spoil
+from watching import FIXED
 
 from dask_coded import encode
 from dask_coded.array import EncodedArray
@@ -15,7 +16,7 @@ from dask_coded.cluster import enable, report
 from dask_coded.errors import WrongResultError, WrongResultWarning
 from dask_coded.testing import EmulatedCluster, assert_clean
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.cluster
 
 RNG = np.random.default_rng(5)
 A, B = RNG.normal(size=(360, 80)), RNG.normal(size=(80, 20))
@@ -23,7 +24,7 @@ A, B = RNG.normal(size=(360, 80)), RNG.normal(size=(80, 20))
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[EmulatedCluster]:
-    with EmulatedCluster(8) as made:
+    with EmulatedCluster(8, config=FIXED) as made:
         yield made
 
 

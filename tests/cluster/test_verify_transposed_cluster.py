@@ -9,7 +9,7 @@ import pytest
 from distributed import Client, Event, Scheduler, Worker, wait
 from distributed.utils_test import gen_cluster
 from harming import home, spoil
-from watching import on_workers
+from watching import FIXED, on_workers
 
 from dask_coded import encode
 from dask_coded.array import EncodedArray
@@ -17,7 +17,7 @@ from dask_coded.cluster import enable, report
 from dask_coded.errors import WrongResultError, WrongResultWarning
 from dask_coded.testing import EmulatedCluster, TaskFaults, assert_clean
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.cluster
 
 RNG = np.random.default_rng(3)
 A, Y = RNG.normal(size=(600, 80)), RNG.normal(size=(600, 3))
@@ -28,7 +28,7 @@ TERMS, AGAIN = "-term',", "-again',"
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[EmulatedCluster]:
-    with EmulatedCluster(7) as made:
+    with EmulatedCluster(7, config=FIXED) as made:
         yield made
 
 

@@ -19,6 +19,8 @@ DEADLINE = 60.0
 
 #: Nobody is suspect because of a clock, however long a worker does not get to say a word.
 TRUSTING = {"coded.suspicion.minimum": "1h"}
+#: And nobody, above all no worker that errs, gets other shares than those it was dealt.
+FIXED = TRUSTING | {"distributed.scheduler.work-stealing": False}
 
 
 def on_workers(
@@ -81,6 +83,7 @@ def in_memory(s: Scheduler, *keys: Key) -> bool:
 
 __all__ = [
     "DEADLINE",
+    "FIXED",
     "SIX",
     "TRUSTING",
     "in_memory",
